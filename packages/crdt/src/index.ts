@@ -1,0 +1,1 @@
+export * as Counter from "./Counter.ts"
