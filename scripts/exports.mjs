@@ -1,6 +1,6 @@
 /**
  * Derives each package's `exports` from its tree: `src/X.ts` and `src/<folder>/X.ts` become `./X`, `src/index.ts`
- * becomes `.`, and what lies in a folder `internal` stays private.
+ * becomes `.`. What lies in a folder `internal` stays private, and so does a program (its first line starts with `#!`).
  *
  * Writes them into the `package.json` files. With `--check` it changes nothing, and fails where they differ.
  */
@@ -22,6 +22,7 @@ export const derive = (dir) => {
   const problems = []
   for (const file of files.sort()) {
     if (!/(?<!\.d)\.tsx?$/.test(file) || file.split("/").includes("internal")) continue
+    if (fs.readFileSync(path.join(src, file), "utf8").startsWith("#!")) continue
     const stem = file.replace(/\.tsx?$/, "")
     const name = stem === "index" ? "." : `./${path.basename(stem)}`
     if (names.has(name)) problems.push(`${rules.unique}: ${name} is both src/${names.get(name)} and src/${file}`)

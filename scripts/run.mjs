@@ -52,7 +52,7 @@ const findNode = () => {
 }
 
 const run = (node, args) => new Promise((resolve) => {
-  const env = { ...process.env, PATH: `${path.dirname(node)}${path.delimiter}${process.env.PATH}` }
+  const env = { ...process.env, PATH: [path.dirname(node), inRoot("node_modules", ".bin"), process.env.PATH].join(path.delimiter) }
   const child = spawn(node, ["--conditions=source", "--disable-warning=ExperimentalWarning", ...args], { cwd: root, env, stdio: "inherit" })
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal))
   child.once("exit", (code, signal) => resolve(code ?? (signal === "SIGINT" ? 130 : 1)))

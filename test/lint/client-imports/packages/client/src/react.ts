@@ -1,0 +1,1 @@
+export { useEffect } from "react"

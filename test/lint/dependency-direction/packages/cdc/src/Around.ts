@@ -1,0 +1,1 @@
+export { engine } from "../../server/src/Engine.ts"

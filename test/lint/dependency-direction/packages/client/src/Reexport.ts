@@ -1,0 +1,1 @@
+export * from "@headwater/cdc/ChangeSource"

@@ -1,0 +1,3 @@
+import * as Engine from "@headwater/server/Engine"
+
+export const engine = Engine

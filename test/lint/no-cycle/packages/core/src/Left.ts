@@ -1,0 +1,3 @@
+import * as Right from "./Right.ts"
+
+export const left = () => Right.right

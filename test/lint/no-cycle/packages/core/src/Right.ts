@@ -1,0 +1,3 @@
+import * as Left from "./Left.ts"
+
+export const right = () => Left.left

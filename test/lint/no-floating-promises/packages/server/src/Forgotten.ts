@@ -1,0 +1,5 @@
+const send = async () => {}
+
+export const run = () => {
+  send()
+}
