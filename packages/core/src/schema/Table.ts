@@ -1,7 +1,7 @@
 /**
  * A table as the contract declares it. (The typed builder `make` and the row types come here too.)
  */
-import type { Column } from "./Column.ts"
+import type * as Column from "./Column.ts"
 
 /** Any table, as the engine sees it: its statics. */
 export interface Any {
