@@ -21,12 +21,18 @@ export interface Hello {
   /** A random id of this client store; its mutations are numbered from 1. */
   readonly client: string
   readonly token?: string
-  /** What the client holds: it will not be shown an older state of that epoch. */
-  readonly resume?: { readonly epoch: Epoch; readonly position: Position }
+  /**
+   * What the client holds: it will not be shown an older state of that epoch. `session` is that of the last `welcome`, if any:
+   * only the server that gave it, to the same principal, can answer with what changed since; else each query is reset.
+   */
+  readonly resume?: { readonly epoch: Epoch; readonly position: Position; readonly session?: string }
   /** Receipts up to this number have been applied; they may be pruned. */
   readonly acknowledged: number
-  /** Answered together, by the first frame. */
-  readonly subscriptions: ReadonlyArray<Omit<Subscribe, "type">>
+  /**
+   * Answered together, by the first frame. `held` says that the client has that query's result as of `resume.position`, so
+   * that its first patch may be the difference to that (or be absent, where nothing changed); without it the first patch is a reset.
+   */
+  readonly subscriptions: ReadonlyArray<Omit<Subscribe, "type"> & { readonly held?: true }>
 }
 
 export interface Subscribe {
@@ -70,6 +76,8 @@ export interface Welcome {
   readonly protocol: number
   readonly features: ReadonlyArray<string>
   readonly epoch: Epoch
+  /** Opaque; given back in `hello.resume`. */
+  readonly session: string
   /** The server's position now; the first frame is at this or a later one. */
   readonly position: Position
   /** The client must ping after this much silence, and may take twice this much silence for a dead connection. */
@@ -83,12 +91,15 @@ export interface Welcome {
 }
 
 /**
- * All live queries of the connection, from the position of the frame before (the socket's order tells) to `to`.
+ * All live queries of the connection, from the position of the frame before (the socket's order tells) to `to`, which is the
+ * same where a query's first result joins others that are already there.
  * Shared by connections, except `opened` and `receipts`.
  */
 export interface Frame {
   readonly type: "frame"
   readonly to: Position
+  /** W3C traceparent of the server's fan-out of its last step, where that is traced. */
+  readonly trace?: string
   /** Which binding answers a subscription, from this frame on. Precedes that binding's first patch or is in its frame. */
   readonly opened?: ReadonlyArray<{ readonly id: number; readonly binding: number }>
   readonly patches: ReadonlyArray<Patch>
