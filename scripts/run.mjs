@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { constants } from "node:os"
 import path from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -54,8 +55,11 @@ const findNode = () => {
 const run = (node, args) => new Promise((resolve) => {
   const env = { ...process.env, PATH: [path.dirname(node), inRoot("node_modules", ".bin"), process.env.PATH].join(path.delimiter) }
   const child = spawn(node, ["--conditions=source", "--disable-warning=ExperimentalWarning", ...args], { cwd: root, env, stdio: "inherit" })
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal))
-  child.once("exit", (code, signal) => resolve(code ?? (signal === "SIGINT" ? 130 : 1)))
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    // A terminal interrupts the child by itself: twice would mean to give up waiting for its end.
+    process.on(signal, () => signal === "SIGINT" && process.stdin.isTTY || child.kill(signal))
+  }
+  child.once("exit", (code, signal) => resolve(code ?? 128 + constants.signals[signal]))
 })
 
 const [name, ...args] = process.argv.slice(2)

@@ -1,6 +1,6 @@
 /** Ends every run with one plain line of counts, after the reasons why tests were skipped. */
 import type { SerializedError } from "vitest"
-import type { Reporter, TestModule } from "vitest/node"
+import type { Reporter, TestCase, TestModule } from "vitest/node"
 
 export default class implements Reporter {
   onTestRunEnd(modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<SerializedError>) {
@@ -14,9 +14,7 @@ export default class implements Reporter {
         if (result.state === "passed") passed++
         else if (result.state === "failed") failedHere++
         else {
-          const service = /\[needs (\w+)\]/.exec(test.fullName)?.[1]
-          const note = result.state === "skipped" ? result.note : undefined
-          const reason = service === undefined ? note ?? "skipped in its code" : `${service} is not installed`
+          const reason = reasonOf(test)
           reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
         }
       }
@@ -30,4 +28,15 @@ export default class implements Reporter {
     }
     console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
   }
+}
+
+const reasonOf = (test: TestCase): string => {
+  const service = /\[needs (\w+)\]/.exec(test.fullName)?.[1]
+  if (service !== undefined) return `${service} is not installed`
+  const result = test.result()
+  if (result.state === "skipped" && result.note !== undefined) return result.note
+  for (let suite = test.parent; suite.type !== "module"; suite = suite.parent) {
+    if (suite.errors().length > 0) return "their setup failed"
+  }
+  return "skipped in its code"
 }
