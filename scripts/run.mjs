@@ -48,7 +48,7 @@ const findNode = () => {
   if (existsSync(pinned) && spawnSync(pinned, ["--version"]).status === 0) return pinned
   const [major, minor] = process.versions.node.split(".").map(Number)
   if (major > 22 || major === 22 && minor >= 19) return process.execPath
-  console.error(`Headwater needs Node 22.19 or later; this is ${process.version}, and npm has no newer one for this machine.`)
+  console.error(`Headwater needs Node 22.19 or later; this is ${process.version}, and no newer one came with the packages.`)
   process.exit(1)
 }
 

@@ -201,30 +201,40 @@ const binaries = (pkg: string): string => {
     }
   }
   const native = path.join(path.dirname(manifest), "native")
-  const links = path.join(native, "pg-symlinks.json")
-  if (fs.existsSync(links)) {
-    // What the package's install script would do.
-    for (const link of JSON.parse(fs.readFileSync(links, "utf8")) as ReadonlyArray<{ source: string; target: string }>) {
-      const target = path.join(native, "..", link.target)
-      const source = path.relative(path.dirname(target), path.join(native, "..", link.source))
-      if (!fs.existsSync(target)) fs.symlinkSync(source, target)
-    }
-  }
-  if (!isRoot || spawnSync(path.join(native, "bin/postgres"), ["-V"], user).status === 0) return native
-  // Below a home that `nobody` cannot enter.
+  if (link(native) && (!isRoot || spawnSync(path.join(native, "bin/postgres"), ["-V"], user).status === 0)) return native
+
+  // Installed by somebody else, or below a home that `nobody` cannot enter.
   const { version } = JSON.parse(fs.readFileSync(manifest, "utf8")) as { version: string }
-  const copy = path.join(os.tmpdir(), `headwater-postgres-${version}`)
-  if (!fs.existsSync(copy)) {
-    const partial = fs.mkdtempSync(`${copy}-`)
-    fs.chmodSync(partial, 0o755)
-    fs.cpSync(native, partial, { recursive: true, verbatimSymlinks: true })
-    try {
-      fs.renameSync(partial, copy)
-    } catch {
-      fs.rmSync(partial, { recursive: true }) // another process was faster
-    }
+  const copy = path.join(os.tmpdir(), `headwater-postgres-${version}-${process.getuid?.()}`)
+  if (fs.existsSync(copy) && fs.statSync(copy).uid === process.getuid?.()) return path.join(copy, "native")
+  const fresh = fs.mkdtempSync(`${copy}-`)
+  fs.chmodSync(fresh, 0o755)
+  fs.cpSync(native, path.join(fresh, "native"), { recursive: true, verbatimSymlinks: true })
+  link(path.join(fresh, "native"))
+  try {
+    fs.renameSync(fresh, copy)
+    return path.join(copy, "native")
+  } catch {
+    return path.join(fresh, "native") // another process was faster, or the name is taken
   }
-  return copy
+}
+
+/** Does what the package's install script would do, and tells whether it could. */
+const link = (native: string): boolean => {
+  const list = path.join(native, "pg-symlinks.json")
+  if (!fs.existsSync(list)) return true
+  try {
+    for (const { source, target } of JSON.parse(fs.readFileSync(list, "utf8")) as ReadonlyArray<Record<"source" | "target", string>>) {
+      const at = path.join(native, "..", target)
+      if (!fs.existsSync(at)) fs.symlinkSync(path.relative(path.dirname(at), path.join(native, "..", source)), at)
+    }
+    return true
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === "EEXIST") return link(native) // another process does the same
+    if (code === "EACCES" || code === "EROFS") return false
+    throw error
+  }
 }
 
 const makeTemporary = () => ownedByPostgres(fs.mkdtempSync(path.join(os.tmpdir(), "headwater-postgres-data-")))
