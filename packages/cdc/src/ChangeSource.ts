@@ -32,9 +32,9 @@ export class ChangeSource extends Context.Service<ChangeSource, {
   readonly steps: (after: Position) => Stream.Stream<Step, ChangeSourceError>
 
   /**
-   * Reads ranges in one database snapshot. Completes once the result can be corrected, without holding up `steps`.
-   * `reading.at(k)` is exact at any position k between the one that was last delivered when `read` was called and the
-   * one last delivered now. What it needs for that is held until the scope closes: keep it short.
+   * Reads ranges in one database snapshot. Completes once the result can be corrected, without holding up `steps`: whoever
+   * waits for it must go on pulling them. `reading.at(k)` is exact at any position k from `reading.from` to the one last
+   * delivered now. What it needs for that is held until the scope closes: keep it short.
    */
   readonly read: (ranges: ReadonlyArray<Range>) => Effect.Effect<Reading, ChangeSourceError, Scope.Scope>
 
@@ -48,7 +48,15 @@ export class ChangeSource extends Context.Service<ChangeSource, {
 }>()("@headwater/cdc/ChangeSource") {}
 
 export interface Reading {
-  /** One result per range, exact at `position`. Cost: the rows read plus the changes of the difference. */
+  /**
+   * The position last delivered when `read` was called; or a later one, delivered by now, where one of the tables was
+   * truncated in between: what it held before cannot be read any more.
+   */
+  readonly from: Position
+  /**
+   * One result per range, exact at `position`. Cost: the rows read plus the changes of the difference. Throws `CorruptStep`
+   * where the changes do not add up to a set of rows.
+   */
   readonly at: (position: Position) => ReadonlyArray<RangeRows>
 }
 
