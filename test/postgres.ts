@@ -42,6 +42,8 @@ export interface Postgres {
   stop(): Promise<void>
   /** Ends it with SIGKILL. The data stay; started again with the same `dataDir`, it recovers. */
   kill(): Promise<void>
+  /** Settles once it has ended, however that came. */
+  readonly ended: Promise<void>
 }
 
 const isRoot = process.getuid?.() === 0
@@ -88,6 +90,7 @@ export const startPostgres = async (options: PostgresOptions = {}): Promise<Post
     child.once("error", reject)
     child.once("exit", (code, signal) => reject(new Error(`Postgres ended with ${code ?? signal}\n${log}`)))
   })
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()))
   child.unref()
   ;(child.stderr as unknown as net.Socket).unref()
 
@@ -109,7 +112,8 @@ export const startPostgres = async (options: PostgresOptions = {}): Promise<Post
       await end("SIGINT")
       if (options.dataDir === undefined) fs.rmSync(data, { recursive: true, force: true })
     },
-    kill: () => end("SIGKILL")
+    kill: () => end("SIGKILL"),
+    ended
   }
 }
 
