@@ -21,11 +21,13 @@ import type { Snapshot } from "./Snapshot.ts"
 import { sees } from "./Snapshot.ts"
 import type { Transaction } from "./TransactionLog.ts"
 
-/** A range, compiled (`RangeFilter.make`). */
+/** A range, compiled. */
 export interface RangeFilter {
   readonly table: string
   /** Names the row in its table. */
   readonly key: (row: Row) => string
+  /** Whether two images are the same version of a row. */
+  readonly same: (left: Row, right: Row) => boolean
   /** The range's `where` is true, and the row lies beyond its `after`. */
   readonly admits: (row: Row) => boolean
   /** False where the range has no order; then all rows are equal to `compare`. */
@@ -78,7 +80,7 @@ export const at = (
     const key = filter.key(row)
     const versions = touched.get(key)
     if (versions === undefined) touched.set(key, [{ row, weight }])
-    else addVersion(versions, row, weight)
+    else addVersion(filter, versions, row, weight)
   }
   // After a TRUNCATE the changes alone are the state, to its very end.
   const boundary = emptied === null ? read.completeTo : null
@@ -101,7 +103,7 @@ export const at = (
   for (const row of rows) {
     const versions = touched.get(filter.key(row))
     if (versions === undefined) untouched.push(row)
-    else addVersion(versions, row, 1)
+    else addVersion(filter, versions, row, 1)
   }
   const changed: Array<Row> = []
   for (const [key, versions] of touched) {
@@ -124,8 +126,8 @@ interface Weighted {
   weight: number
 }
 
-const addVersion = (versions: Array<Weighted>, row: Row, weight: number) => {
-  const version = versions.find((version) => sameRow(version.row, row))
+const addVersion = (filter: RangeFilter, versions: Array<Weighted>, row: Row, weight: number) => {
+  const version = versions.find((version) => filter.same(version.row, row))
   if (version === undefined) versions.push({ row, weight })
   else version.weight += weight
 }
@@ -140,20 +142,4 @@ const merge = (left: ReadonlyArray<Row>, right: ReadonlyArray<Row>, compare: (le
   }
   while (next < right.length) all.push(right[next++]!)
   return all
-}
-
-/** Whether two images are the same version of a row. Both were made from the database's text. */
-export const sameRow = (left: Row, right: Row): boolean => {
-  if (left === right) return true
-  for (const property in left) if (!sameValue(left[property]!, right[property]!)) return false
-  return true
-}
-
-const sameValue = (left: Value, right: Value): boolean => {
-  if (Object.is(left, right)) return true
-  if (typeof left !== "object" || typeof right !== "object" || left === null || right === null) return false
-  const keys = Object.keys(left)
-  if (Array.isArray(left) !== Array.isArray(right) || keys.length !== Object.keys(right).length) return false
-  return keys.every((key) => Object.hasOwn(right, key) &&
-    sameValue((left as { readonly [key: string]: Value })[key]!, (right as { readonly [key: string]: Value })[key]!))
 }

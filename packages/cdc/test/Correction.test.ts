@@ -157,6 +157,7 @@ const filterOf = (list: number, after: ReadonlyArray<number> | null): Correction
   return {
     table,
     key: (row) => String((row as Task).id),
+    same: (left, right) => JSON.stringify(left) === JSON.stringify(right),
     admits: (row) => (row as Task).list !== list && (after === null || compare(values(row), after) > 0),
     ordered: true,
     compare: (left, right) => compare(values(left), values(right)),
