@@ -35,6 +35,7 @@ export const ddl = [
   mutation text not null,
   hash text not null,
   outcome text not null,
+  rejected boolean not null,
   trace text,
   transaction xid8 not null default pg_current_xact_id(),
   primary key (client, seq)
