@@ -9,7 +9,6 @@
  */
 import * as numeric from "../internal/numeric.ts"
 import * as timestamp from "../internal/timestamp.ts"
-import { UnsupportedQuery } from "../query/UnsupportedQuery.ts"
 import { type ColumnType, rankOf } from "../schema/ColumnType.ts"
 import type { Any } from "../schema/Table.ts"
 import type { Row } from "./Row.ts"
@@ -17,7 +16,7 @@ import type { Value } from "./Value.ts"
 
 export type Key = string
 
-/** Needs only the primary key's properties of a row. Throws `UnsupportedQuery` for a key of a type without equality. */
+/** Needs only the primary key's properties of a row. */
 export const make = (table: Any): (row: Row) => Key => {
   const parts = table.primaryKey.map((property) => ({ property, encode: encoder(table.columns[property]!.type) }))
   const [{ encode, property }] = parts as [typeof parts[0] & {}]
@@ -51,7 +50,7 @@ const encoder = (type: ColumnType): (value: Value) => string => {
       return (value) => `${numeric.integerKey(rank(value as string))}${textKey(value as string)}`
     }
     case "jsonb":
-      throw new UnsupportedQuery({ construct: "primary key of jsonb", message: "A jsonb column cannot be part of a primary key: it has no equality" })
+      throw new TypeError("A jsonb column cannot be part of a primary key: it has no equality")
   }
 }
 

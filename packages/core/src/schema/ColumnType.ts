@@ -21,7 +21,6 @@
 import { compareText, type Json, type Value } from "../data/Value.ts"
 import * as numeric from "../internal/numeric.ts"
 import * as timestamp from "../internal/timestamp.ts"
-import { UnsupportedQuery } from "../query/UnsupportedQuery.ts"
 
 export type ColumnType =
   | { readonly kind: "text" | "boolean" | "int4" | "int8" | "float8" | "numeric" | "uuid" | "timestamptz" | "jsonb" }
@@ -171,7 +170,7 @@ export const fromWire = (type: ColumnType, json: unknown): Value | undefined => 
 /** False for types without an order, which have no equality either. */
 export const isOrdered = (type: ColumnType): boolean => type.kind !== "jsonb"
 
-/** SQL's equality of two values that are not null. Throws `UnsupportedQuery` where there is none. */
+/** SQL's equality of two values that are not null. Throws where there is none. */
 export const equals = (type: ColumnType): (a: Value, b: Value) => boolean => {
   switch (type.kind) {
     case "float8":
@@ -179,7 +178,7 @@ export const equals = (type: ColumnType): (a: Value, b: Value) => boolean => {
     case "numeric":
       return sameNumeric as (a: Value, b: Value) => boolean
     case "jsonb":
-      throw unordered
+      return unordered()
     default:
       return (a, b) => a === b
   }
@@ -188,12 +187,12 @@ export const equals = (type: ColumnType): (a: Value, b: Value) => boolean => {
 const sameFloat = (a: number, b: number): boolean => a === b || a !== a && b !== b
 const sameNumeric = (a: string, b: string): boolean => a === b || numeric.compare(a, b) === 0
 
-const unordered = new UnsupportedQuery({
-  construct: "comparison of jsonb",
-  message: "jsonb has neither equality nor order here: compare a column of another type, or keep the field that you compare in one"
-})
+/** Queries and tables that would need it are refused where they are defined. */
+const unordered = (): never => {
+  throw new TypeError("jsonb has neither equality nor order")
+}
 
-/** SQL's order of two values that are not null: negative, 0 or positive. Throws `UnsupportedQuery` where there is none. */
+/** SQL's order of two values that are not null: negative, 0 or positive. Throws where there is none. */
 export const compare = (type: ColumnType): (a: Value, b: Value) => number => comparators(type) as (a: Value, b: Value) => number
 
 const comparators = (type: ColumnType) => {
@@ -219,7 +218,7 @@ const comparators = (type: ColumnType) => {
       return (a: string, b: string): number => a === b ? 0 : rank(a) - rank(b) || compareText(a, b)
     }
     case "jsonb":
-      throw unordered
+      return unordered()
   }
 }
 
@@ -231,13 +230,13 @@ export const rankOf = (type: ColumnType & { readonly kind: "enum" }): (label: st
   return (label) => ranks.get(label) ?? ranks.size
 }
 
-/** Equal for values that are equal in SQL, and for no others of the type. Throws `UnsupportedQuery` where there is no equality. */
+/** Equal for values that are equal in SQL, and for no others of the type. Throws where there is no equality. */
 export const hashKey = (type: ColumnType, value: Value): string => {
   switch (type.kind) {
     case "numeric":
       return numeric.orderKey(value as string)
     case "jsonb":
-      throw unordered
+      return unordered()
     default:
       return String(value)
   }
