@@ -1,0 +1,168 @@
+/**
+ * Compares what clients saw with what the database was at the positions that they were told, and lists what is wrong.
+ *
+ * Needs a shadow in the state at `recording.start`, and leaves it in that of the last step.
+ */
+import type { Step } from "@headwater/core/Step"
+import type { Client } from "pg"
+import { type Contents, queryText, readableRows, readContents, show, tableNames } from "./database.ts"
+import type { Delivery, Fields, Recording } from "./recording.ts"
+import * as Shadow from "./shadow.ts"
+
+export interface Problem {
+  /** Of the promise that is broken. */
+  readonly promise: string
+  readonly position: number
+  readonly client: string
+  readonly message: string
+}
+
+const receiptsTable = "headwater.receipts"
+
+export const check = async (shadow: Client, recording: Recording): Promise<ReadonlyArray<Problem>> => {
+  const problems: Array<Problem> = []
+  checkOrder(recording, problems)
+  checkReceipts(recording, problems)
+  for (const message of recording.violations) problems.push({ promise: "P7", position: 0, client: "", message })
+
+  const deliveries = recording.deliveries.filter(({ epoch }) => epoch === recording.epoch).toSorted((a, b) => a.position - b.position)
+  const quiets = new Map(recording.quiets.map((quiet) => [quiet.mark, quiet]))
+  let next = 0
+  for (const step of [undefined, ...recording.steps]) {
+    const until = step?.position ?? recording.start + 1
+    // All that was delivered before this step shows the state without it.
+    const before = next
+    while (next < deliveries.length && deliveries[next]!.position < until) next++
+    await checkState(shadow, deliveries.slice(before, next), problems)
+    if (step === undefined) continue
+    try {
+      await Shadow.fold(shadow, step)
+    } catch (cause) {
+      problems.push({ promise: "steps", position: step.position, client: "", message: String(cause) })
+      return problems
+    }
+    for (const mark of insertedMarks(step)) {
+      const quiet = quiets.get(mark)
+      if (quiet !== undefined && quiets.delete(mark)) await checkQuiet(shadow, step, quiet.contents, problems)
+    }
+  }
+  await checkState(shadow, deliveries.slice(next), problems)
+  for (const mark of quiets.keys()) problems.push({ promise: "steps", position: 0, client: "", message: `the step that inserts mark ${mark} is missing` })
+  await checkEffects(shadow, recording, problems)
+  return problems
+}
+
+const checkState = async (shadow: Client, deliveries: ReadonlyArray<Delivery>, problems: Array<Problem>) => {
+  /** By text: clients share users, and users queries. */
+  const answers = new Map<string, ReadonlyArray<string>>()
+  const ask = async (text: string) => {
+    const answer = answers.get(text) ?? (await shadow.query<Fields>(text)).rows.map(show)
+    answers.set(text, answer)
+    return answer
+  }
+  for (const { carried, client, position, shown, user } of deliveries) {
+    const report = (promise: string, message: string) => problems.push({ promise, position, client, message })
+    for (const { members, parameters, query, rows } of shown) {
+      const expected = await ask(queryText(query, user, parameters))
+      const compare = (verb: string, wanted: ReadonlyArray<string>, actual: ReadonlyArray<string>) => {
+        if (actual.join("\n") !== wanted.join("\n")) report("P1", `${query}(${show(parameters)}) of ${user} ${verb}\n${difference(wanted, actual)}`)
+      }
+      if (rows !== undefined) compare("shows", expected, rows.map(show))
+      if (members !== undefined) compare("consists of", expected.toSorted(), members.map(show).toSorted())
+    }
+    for (const [table, rows] of Map.groupBy(carried, ([name]) => name)) {
+      const allowed = new Set(await ask(readableRows(table, user)))
+      for (const [, row] of rows) if (!allowed.has(show(row))) report("P7", `the frame carries a row of ${table} that ${user} may not read: ${show(row)}`)
+    }
+  }
+}
+
+const difference = (expected: ReadonlyArray<string>, actual: ReadonlyArray<string>) => {
+  const missing = expected.filter((row) => !actual.includes(row)).map((row) => `  - ${row}`)
+  const extra = actual.filter((row) => !expected.includes(row)).map((row) => `  + ${row}`)
+  return missing.length + extra.length > 0 ? [...missing, ...extra].join("\n") : `the right ${actual.length} rows in another order, or several times:\n  ${actual.join("\n  ")}\ninstead of\n  ${expected.join("\n  ")}`
+}
+
+const changesOf = (step: Step) => [...step.chunks].flat()
+
+const insertedMarks = (step: Step) =>
+  changesOf(step).flatMap(({ after, before, table }) => table === "marks" && before === null && after !== null ? [Number(after["n"])] : [])
+
+const checkQuiet = async (shadow: Client, step: Step, expected: Contents, problems: Array<Problem>) => {
+  const actual = await readContents(shadow)
+  for (const table of tableNames) {
+    if (actual[table].join("\n") === expected[table].join("\n")) continue
+    problems.push({ promise: "steps", position: step.position, client: "", message: `the steps do not add up to ${table}:\n${difference(expected[table], actual[table])}` })
+  }
+}
+
+/** P8 */
+const checkOrder = ({ deliveries }: Recording, problems: Array<Problem>) => {
+  const last = new Map<string, Delivery>()
+  for (const delivery of deliveries) {
+    const before = last.get(delivery.client)
+    if (before !== undefined && before.epoch === delivery.epoch && delivery.position < before.position) {
+      problems.push({ promise: "P8", position: delivery.position, client: delivery.client, message: `was at ${before.position} before` })
+    }
+    last.set(delivery.client, delivery)
+  }
+}
+
+/** P3, and one receipt for each mutation. */
+const checkReceipts = (recording: Recording, problems: Array<Problem>) => {
+  const inserted = new Map<string, number>()
+  for (const step of recording.steps) {
+    for (const { after, before, table } of changesOf(step)) {
+      if (table !== receiptsTable || after === null || before !== null) continue
+      const id = `${after["client"]} ${after["seq"]}`
+      if (inserted.has(id)) problems.push({ promise: "P4", position: step.position, client: "", message: `a second receipt of mutation ${id} is inserted` })
+      else inserted.set(id, step.position)
+    }
+  }
+  for (const [client, store] of recording.stores) {
+    const frames = recording.deliveries.filter((delivery) => delivery.client === client)
+    const receipts = [...inserted].flatMap(([id, position]) => id.startsWith(`${store} `) ? [[Number(id.slice(store.length + 1)), position] as const] : [])
+    const sent = recording.mutations.filter((mutation) => mutation.client === client && mutation.outcome !== "unanswered").length
+    if (receipts.length < sent) problems.push({ promise: "P4", position: 0, client, message: `${sent} mutations were answered, ${receipts.length} receipts inserted` })
+    for (const [seq, position] of receipts) {
+      const first = frames.find((frame) => frame.position >= position)
+      if (first !== undefined && !first.receipts.includes(seq)) {
+        problems.push({ promise: "P3", position: first.position, client, message: `the receipt of mutation ${seq}, committed at ${position}, is not in this frame` })
+      }
+      const early = frames.find((frame) => frame.position < position && frame.receipts.includes(seq))
+      if (early !== undefined) problems.push({ promise: "P3", position: early.position, client, message: `the receipt of mutation ${seq} is in a frame before its commit at ${position}` })
+    }
+    for (const frame of frames) {
+      for (const seq of frame.receipts) {
+        if (!receipts.some(([known]) => known === seq)) problems.push({ promise: "P3", position: frame.position, client, message: `a receipt of mutation ${seq} arrives that the steps do not hold` })
+      }
+    }
+  }
+}
+
+/** P4: what mutations did, at the end. */
+const checkEffects = async (shadow: Client, recording: Recording, problems: Array<Problem>) => {
+  const report = (client: string, message: string) => problems.push({ promise: "P4", position: 0, client, message })
+  const { rows: audits } = await shadow.query<{ mutation: string; n: number }>(`select mutation, count(*)::int as n from audits group by 1`)
+  const times = new Map(audits.map(({ mutation, n }) => [mutation, n]))
+  for (const { bump, client, name, outcome } of recording.mutations) {
+    if (bump === undefined) continue
+    const n = times.get(bump) ?? 0
+    if (outcome === "applied" ? n !== 1 : outcome === "rejected" ? n !== 0 : n > 1) report(client, `${name} ${bump} is ${outcome} and took effect ${n} times`)
+  }
+  const { rows: [sum] } = await shadow.query<{ counted: bigint; audited: bigint }>(
+    `select (select coalesce(sum(value), 0)::int8 from counters) as counted, (select count(*) from audits) as audited`
+  )
+  if (sum!.counted !== sum!.audited) report("", `counters stand at ${sum!.counted} after ${sum!.audited} audits`)
+}
+
+/** The first ones, with the last steps before. */
+export const describe = (problems: ReadonlyArray<Problem>, recording: Recording): string => {
+  const first = problems.slice(0, 6).map(({ client, message, position, promise }) => `${promise} at ${position}${client && ` at ${client}`}: ${message}`)
+  const at = problems.find(({ position }) => position > 0)?.position
+  const steps = at === undefined ? [] : recording.steps.filter(({ position }) => position <= at).slice(-3).map((step) =>
+    `step ${step.position} (${step.transactions.join(", ")})${step.truncated.map((table) => ` truncates ${table}`).join("")}\n${
+      changesOf(step).map(({ after, before, table }) => `  ${table} ${before === null ? "" : `−${show(before)}`} ${after === null ? "" : `+${show(after)}`}`).join("\n")
+    }`)
+  return [`${problems.length} problems, the first:`, ...first, "the last steps up to the first one:", ...steps].join("\n")
+}

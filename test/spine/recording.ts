@@ -1,0 +1,50 @@
+/** What a run leaves behind for `check`. */
+import type { Epoch, Position } from "@headwater/core/Position"
+import type { Step } from "@headwater/core/Step"
+import type { Contents, Parameters, QueryName, TableName } from "./database.ts"
+
+export type Fields = Readonly<Record<string, unknown>>
+
+/** What a live query of a client showed right after a frame. */
+export interface Shown {
+  readonly query: QueryName
+  readonly parameters: Parameters
+  /** In order. Undefined where pending writes are mixed in. */
+  readonly rows: ReadonlyArray<Fields> | undefined
+  /** The members that the frames so far amount to, in any order; undefined before the first. */
+  readonly members: ReadonlyArray<Fields> | undefined
+}
+
+/** One frame at one client, in the order in which the client applied them. */
+export interface Delivery {
+  readonly client: string
+  readonly user: string
+  readonly epoch: Epoch
+  readonly position: Position
+  readonly shown: ReadonlyArray<Shown>
+  /** The rows that the frame carried. */
+  readonly carried: ReadonlyArray<readonly [table: TableName, row: Fields]>
+  /** The mutations whose receipts it carried. */
+  readonly receipts: ReadonlyArray<number>
+}
+
+/** What the source held while nobody wrote: right after the step that inserts that mark. */
+export interface Quiet {
+  readonly mark: number
+  readonly contents: Contents
+}
+
+export interface Recording {
+  readonly epoch: Epoch
+  /** The state of the shadow before the first step. */
+  readonly start: Position
+  readonly steps: ReadonlyArray<Step>
+  readonly deliveries: ReadonlyArray<Delivery>
+  readonly quiets: ReadonlyArray<Quiet>
+  /** What each client sent, in order; `bump` is the id that its effect must carry once. */
+  readonly mutations: ReadonlyArray<{ readonly client: string; readonly name: string; readonly bump: string | undefined; readonly outcome: "applied" | "rejected" | "unanswered" }>
+  /** The id under which the server knows each client. */
+  readonly stores: ReadonlyMap<string, string>
+  /** Found while the run went on: bytes that somebody must not get, values that must be equal and were not. */
+  readonly violations: ReadonlyArray<string>
+}
