@@ -215,6 +215,7 @@ const welcome = (message: Fields): Welcome => {
     features: names(message.features, "features", unlimited),
     epoch: name(message.epoch, "epoch"),
     session: name(message.session, "session"),
+    ...(message.principal === undefined ? undefined : { principal: object(message.principal, "principal") as { readonly [field: string]: Json } }),
     position: index(message.position, "position"),
     heartbeatMillis: ordinal(message.heartbeatMillis, "heartbeatMillis"),
     columns,

@@ -78,6 +78,11 @@ export interface Welcome {
   readonly epoch: Epoch
   /** Opaque; given back in `hello.resume`. */
   readonly session: string
+  /**
+   * Who the server takes the caller for: the contract's principal in wire form, by field. Plans and shared handlers on the client
+   * see it. Absent where the contract has none.
+   */
+  readonly principal?: { readonly [field: string]: Json }
   /** The server's position now; the first frame is at this or a later one. */
   readonly position: Position
   /** The client must ping after this much silence, and may take twice this much silence for a dead connection. */

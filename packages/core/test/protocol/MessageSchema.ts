@@ -76,6 +76,7 @@ export const Server = Schema.Union([
     features: Schema.Array(Name),
     epoch: Name,
     session: Name,
+    principal: Schema.optionalKey(JsonObject),
     position: Index,
     heartbeatMillis: Ordinal,
     columns: Schema.Record(Schema.String, Schema.Array(Name)),
