@@ -37,12 +37,12 @@ export interface Any {
   readonly warnings: ReadonlyArray<string>
 }
 
-export interface Class<N extends string, P, Q, M> extends Any {
+export interface Class<N extends string, P, Q, M> extends Omit<Any, "mutations" | "queries"> {
   new(_: never): Contract<N>
   readonly [TypeId]: { readonly principal: () => P }
   readonly contractName: N
-  readonly queries: Q & Any["queries"]
-  readonly mutations: M & Any["mutations"]
+  readonly queries: Q
+  readonly mutations: M
 }
 
 /** The instance type of a contract's class. There are no instances. */
@@ -51,9 +51,9 @@ export interface Contract<out N extends string> {
 }
 
 /** The record of a contract's queries. */
-export type Queries<C> = C extends Class<string, any, infer Q, any> ? Q : never
+export type Queries<C> = C extends { readonly queries: infer Q } ? Q : never
 /** The record of a contract's mutations. */
-export type Mutations<C> = C extends Class<string, any, any, infer M> ? M : never
+export type Mutations<C> = C extends { readonly mutations: infer M } ? M : never
 /** The principal's class, or undefined. */
 export type PrincipalOf<C> = C extends { readonly [TypeId]: { readonly principal: () => infer P } } ? P : never
 /** What a contract provides to its handlers. */

@@ -366,50 +366,44 @@ export const toSelect = (plan: Plan): Select => {
 export const hash = (plan: Plan): string => hashOf({ select: toSelect(plan), cardinality: plan.cardinality })
 
 /**
- * What `exists` can keep exact: the conditions of its query, under `and`, tie columns of its own table by equality to
- * something outside (a column around it, a parameter, the principal, a literal); all others look at its own table only.
- * Calls `refuse` with construct and advice otherwise.
+ * What `exists` can keep exact: under `and`, its conditions tie columns of its own table by equality to something outside
+ * (a column right around it, a parameter, the principal) or to a literal, and no other condition looks at rows around it.
+ * Calls `refuse` with construct and advice otherwise. `source` is the name of its own table's row.
  */
 export const checkExists = (where: Expression, source: string, refuse: (construct: string, advice: string) => void): void => {
   let tied = false
   for (const part of conjuncts(where)) {
-    if (existsKey(part, source) !== undefined) tied = true
-    else if (mentionsOutside(part, source)) refuse("exists with a condition on something outside that is not an equality under and", "tie its table to the outside by column.eq(…), and keep other conditions to its own columns")
+    if (equatedColumn(part, source) !== undefined) tied = true
+    else if (mentionsOutside(part, new Set([source]))) {
+      refuse("exists with a condition on a row around it that is not an equality under and", "tie its table to that row by column.eq(…), with columns of one type")
+    }
   }
-  if (!tied) refuse("exists that is not tied to anything", "compare a column of its table with the row around it, a parameter or the principal by eq")
+  if (!tied) refuse("exists that is not tied to anything", "compare a column of its table by eq with the row around it, a parameter or the principal")
 }
 
-/** For a conjunct `column = value` of an `exists` over `source`: its own column, and the value from outside. */
-export const existsKey = (conjunct: Expression, source: string): { readonly column: Expression & { readonly op: "column" }; readonly value: Expression } | undefined => {
+/** For a conjunct `column = value` over `source`: the column, and a value that is no part of that row. */
+export const equatedColumn = (conjunct: Expression, source: string): { readonly column: Expression & { readonly op: "column" }; readonly value: Expression } | undefined => {
   if (conjunct.op === "column" && conjunct.source === source) return { column: conjunct, value: alwaysTrue }
   if (conjunct.op === "not" && conjunct.value.op === "column" && conjunct.value.source === source) return { column: conjunct.value, value: alwaysFalse }
   if (conjunct.op !== "compare" || conjunct.operator !== "=") return undefined
   for (const [column, value] of [[conjunct.left, conjunct.right], [conjunct.right, conjunct.left]] as const) {
-    if (column.op !== "column" || column.source !== source) continue
+    if (column.op !== "column" || column.source !== source || column.type.kind !== typeOf(value).kind) continue
     if (value.op === "literal" || value.op === "parameter" || value.op === "principal") return { column, value }
     if (value.op === "column" && value.source !== source) return { column, value }
   }
   return undefined
 }
 
-const mentionsOutside = (expression: Expression, source: string): boolean => {
+/** Whether a condition reads columns of other sources than these and its own. */
+const mentionsOutside = (expression: Expression, inside: ReadonlySet<string>): boolean => {
   let outside = false
-  const visit = (part: Expression, inner: ReadonlySet<string>): void => {
-    mapTop(part, (child) => {
-      if (child.op === "parameter" || child.op === "principal" || child.op === "column" && !inner.has(child.source)) outside = true
-      if (child.op === "exists") {
-        const scope = new Set(inner).add(scanOf(child.query).as)
-        for (const where of filters(child.query)) {
-          // What an exists inside is tied to is its own affair, unless it reaches over its parent.
-          for (const conjunct of conjuncts(where)) {
-            const key = existsKey(conjunct, scanOf(child.query).as)
-            if (key === undefined || key.value.op === "column") visit(conjunct, scope)
-          }
-        }
-      }
-      return undefined
-    })
-  }
-  visit(expression, new Set([source]))
+  mapTop(expression, (part) => {
+    if (part.op === "column") outside ||= !inside.has(part.source)
+    else if (part.op === "exists") {
+      const scope = new Set(inside).add(scanOf(part.query).as)
+      outside ||= filters(part.query).some((where) => mentionsOutside(where, scope))
+    }
+    return undefined
+  })
   return outside
 }
