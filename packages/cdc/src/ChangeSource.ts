@@ -70,7 +70,7 @@ export interface Promises {
 }
 
 export class ChangeSourceError extends Data.TaggedError("ChangeSourceError")<{
-  readonly reason: PositionLost | EpochChanged | SourceUnavailable | CorruptStep | SourceMisconfigured
+  readonly reason: PositionLost | EpochChanged | SourceUnavailable | CorruptStep | SourceMisconfigured | CatalogMismatch
 }> {
   override get message(): string {
     return this.reason.message
@@ -91,3 +91,13 @@ export class CorruptStep extends Data.TaggedError("CorruptStep")<{ readonly tabl
 
 /** Something must be done by an operator first; the message says what. */
 export class SourceMisconfigured extends Data.TaggedError("SourceMisconfigured")<{ readonly message: string }> {}
+
+/** The database's tables are not as the contract declares them. Lists everything that is off. */
+export class CatalogMismatch extends Data.TaggedError("CatalogMismatch")<{
+  readonly problems: ReadonlyArray<{ readonly table: string; readonly column: string | null; readonly message: string }>
+}> {
+  override get message(): string {
+    const lines = this.problems.map(({ column, message, table }) => `  ${table}${column === null ? "" : `.${column}`}: ${message}`)
+    return `The database differs from the contract:\n${lines.join("\n")}`
+  }
+}
