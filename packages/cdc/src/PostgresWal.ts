@@ -14,19 +14,27 @@
  * commit, which the log writes later, unless it is made to; so the read makes it.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import type { Epoch, Position } from "@headwater/core/Position"
+import type { CommitToken, Epoch, Position } from "@headwater/core/Position"
+import type { Range } from "@headwater/core/Range"
+import * as Sql from "@headwater/core/Sql"
 import type * as Table from "@headwater/core/Table"
 import * as Arr from "effect/Array"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
+import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { ChangeSource, ChangeSourceError, CorruptStep, EpochChanged, PositionLost, SourceMisconfigured, SourceUnavailable } from "./ChangeSource.ts"
+import * as Correction from "./Correction.ts"
 import * as Assembly from "./internal/assembly.ts"
 import { Backlog } from "./internal/backlog.ts"
+import * as Database from "./internal/database.ts"
 import * as Lsn from "./internal/lsn.ts"
 import { MalformedMessage } from "./internal/pgoutput.ts"
+import * as RangeRead from "./internal/rangeRead.ts"
 import * as Replication from "./internal/replication.ts"
 import * as Slot from "./internal/slot.ts"
 import * as Snapshot from "./Snapshot.ts"
@@ -49,54 +57,122 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   const slots = yield* Slot.make(pg, tables)
   const backlog = new Backlog()
   const log = TransactionLog.make()
-  /** Snapshots that the log may forget by, once all that they see was acknowledged. */
-  let settling: ReadonlyArray<{ readonly snapshot: Snapshot.Snapshot; readonly end: number }> = []
-  /** Any recent transaction id. */
-  let near = 0n
   /** Where the last transactions ended up, for tokens. */
   const positions = new Map<string, Position>()
-  let failure: ChangeSourceError | undefined
+  /** What the log may forget by, once all that these snapshots see was acknowledged. */
+  let settling: ReadonlyArray<Slot.Moment> = []
+  /** Any recent transaction id. */
+  let near = 0n
+  let epoch: Epoch | undefined
+  let slot: Slot.Slot | undefined
   let connected: Replication.Connection | undefined
+  /** The incarnation that the last subscriber knows of; 0 without one. */
+  let subscribed = 0
+  /** There is no way on. */
+  let failure: ChangeSourceError | undefined
 
-  const note = (snapshot: Snapshot.Snapshot, end: number) => {
-    near = snapshot.xmax
-    // The oldest is near its turn; of the others only the newest matters.
-    settling = [...settling.slice(0, 1), { snapshot, end }]
-    settle()
-  }
   const settle = () => {
     const ready = settling.filter(({ end }) => backlog.isDone(end))
-    settling = settling.filter((waiting) => !ready.includes(waiting))
+    settling = settling.filter((moment) => !ready.includes(moment))
     for (const { snapshot } of ready) log.settle(snapshot)
   }
-
-  const commit = (committed: Assembly.Committed) => {
-    if (committed.changes.length > 0 || committed.truncated.length > 0 || committed.isMarked) {
-      if (committed.endLsn > Number.MAX_SAFE_INTEGER) throw new Error("the write-ahead log is longer than 8 PiB")
-      const id = Snapshot.widen(committed.xid, near)
-      const { changes, truncated } = committed
-      const transaction = `${id}`
-      log.append([{ id, position: committed.endLsn, changes, truncated }])
-      remember(positions, transaction, committed.endLsn)
-      backlog.push({ position: committed.endLsn, transactions: [transaction], truncated, chunks: chunked(changes) })
+  const note = (moment: Slot.Moment) => {
+    near = moment.snapshot.xmax
+    // The oldest has its turn soon; of the others only the newest matters.
+    settling = [...settling.slice(0, 1), moment]
+    settle()
+  }
+  const commit = ({ changes, endLsn, isMarked, truncated, xid }: Assembly.Committed) => {
+    if (changes.length > 0 || truncated.length > 0 || isMarked) {
+      const id = Snapshot.widen(xid, near)
+      log.append([{ id, position: endLsn, changes, truncated }])
+      remember(positions, `${id}`, endLsn)
+      backlog.push({ position: endLsn, transactions: [`${id}`], truncated, chunks: chunked(changes) })
     }
-    backlog.pass(committed.endLsn)
+    backlog.pass(endLsn)
   }
 
-  const handlers = (): Replication.Handlers => {
+  const identify = (connection: Replication.Connection) =>
+    Effect.mapBoth(connection.query("IDENTIFY_SYSTEM"), {
+      onFailure: Slot.replicationFailed,
+      onSuccess: ([system]) => ({
+        epoch: `${system!["systemid"]}.${system!["timeline"]}.${slots.generation}` as Epoch,
+        end: Lsn.parse(system!["xlogpos"]!)
+      })
+    })
+
+  const opened = yield* Deferred.make<void, ChangeSourceError>()
+
+  /** Streams until the connection or the slot fails. */
+  const session = Effect.gen(function*() {
+    const connection = yield* Replication.connect(config).pipe(Effect.mapError(Slot.replicationFailed))
+    const system = yield* identify(connection)
+    if (system.end > Number.MAX_SAFE_INTEGER) {
+      return yield* Database.misconfigured("The server has written 8 PiB of write-ahead log, as many as positions can count: move to a new cluster")
+    }
+    epoch ??= system.epoch
+    if (system.epoch !== epoch || system.end < backlog.passed) {
+      const message = "The database is not the one that was read so far: it was restored, or failed over with loss. Restart the server."
+      return yield* new ChangeSourceError({ reason: new EpochChanged({ expected: epoch, actual: system.epoch, message }) })
+    }
+    if (slot === undefined) {
+      slot = yield* slots.create(connection)
+      note(yield* slots.renew(slot))
+      backlog.begin(slot.start)
+    }
     const assembly = Assembly.make(slots.captured)
-    return {
-      onWal(bytes) {
-        const committed = assembly.push(bytes)
-        if (committed) commit(committed)
-      },
-      onSent(lsn) {
-        if (!assembly.isInside()) backlog.pass(lsn)
+    connected = connection
+    yield* Deferred.succeed(opened, undefined)
+    return yield* Effect.mapError(
+      connection.stream(slots.start(slot, backlog.passed), {
+        onWal(bytes) {
+          const committed = assembly.push(bytes)
+          if (committed) commit(committed)
+        },
+        onSent(lsn) {
+          if (!assembly.isInside()) backlog.pass(lsn)
+        }
+      }),
+      ({ cause, ...error }) => {
+        if (cause instanceof CorruptStep || cause instanceof SourceMisconfigured) return new ChangeSourceError({ reason: cause })
+        if (cause instanceof MalformedMessage) return new ChangeSourceError({ reason: new CorruptStep({ table: "", message: cause.message }) })
+        return Slot.replicationFailed({ cause, ...error })
       }
-    }
-  }
+    )
+  }).pipe(Effect.scoped, Effect.ensuring(Effect.sync(() => void (connected = undefined))))
 
-  /** Waits until `check` gives something else than undefined. */
+  /** What comes next is a new slot. */
+  const abandon = Effect.suspend(() => {
+    const old = slot
+    slot = undefined
+    return old === undefined ? Effect.void : Effect.ignore(slots.drop(old))
+  })
+
+  const run = Effect.gen(function*() {
+    let waitMillis = minWaitMillis
+    while (true) {
+      const reached = backlog.passed
+      const error = yield* Effect.flip(session)
+      yield* Deferred.fail(opened, error)
+      if (isFatal(error)) {
+        failure = error
+        backlog.tell()
+        return yield* Effect.logError("The write-ahead log is read no more", error.message)
+      }
+      const isIntact = slot === undefined || (yield* Effect.orElseSucceed(slots.isIntact(slot), () => true))
+      if (!isIntact || error.reason._tag === "CorruptStep") {
+        yield* Effect.logWarning("The replication slot is lost; a new one begins", error.message)
+        yield* abandon
+      } else {
+        yield* Effect.logWarning("The replication connection failed; connecting again", error.message)
+      }
+      if (backlog.passed > reached) waitMillis = minWaitMillis
+      yield* Effect.sleep(waitMillis)
+      waitMillis = Math.min(2 * waitMillis, maxWaitMillis)
+    }
+  })
+
+  /** Waits until `check` gives something. */
   const until = <A>(check: () => A | undefined): Effect.Effect<A> =>
     Effect.callback((resume) => {
       const first = check()
@@ -110,87 +186,160 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
       return Effect.sync(stop)
     })
 
-  const identify = (connection: Replication.Connection) =>
-    Effect.map(connection.query("IDENTIFY_SYSTEM"), ([system]) => ({
-      epoch: `${system!["systemid"]}.${system!["timeline"]}.${slots.generation}` as Epoch,
-      end: Lsn.parse(system!["xlogpos"]!)
-    }))
+  const lost = (after: Position) =>
+    new ChangeSourceError({
+      reason: new PositionLost({ after, message: `The steps after ${after} are no longer held: what was read before must be read again` })
+    })
 
-  const first = yield* Effect.scoped(Effect.flatMap(Replication.connect(config), identify)).pipe(Effect.mapError(refused))
-  if (first.end > Number.MAX_SAFE_INTEGER) {
-    return yield* misconfigured("This server has written more than 8 PiB of write-ahead log, beyond what positions can count: move to a new cluster")
+  const renew = Effect.suspend(() => {
+    if (slot === undefined || connected === undefined) return Effect.void
+    return Effect.matchEffect(slots.renew(slot), {
+      onFailure: (error) => Effect.logWarning("The lease of the replication slot was not renewed", error.message),
+      onSuccess: (moment) => Effect.sync(() => note(moment))
+    })
+  })
+
+  yield* Effect.addFinalizer(() => abandon)
+  yield* Effect.forkScoped(Effect.tapCause(run, (cause) => Effect.logFatal("The write-ahead log is read no more", cause)))
+  yield* Deferred.await(opened)
+  yield* Effect.forkScoped(Effect.repeat(renew, Schedule.spaced("20 seconds")))
+  yield* Effect.forkScoped(Effect.repeat(
+    Effect.sync(() => connected?.confirm(backlog.passed, backlog.flushed)),
+    Schedule.spaced("1 second")
+  ))
+
+  const byName: Sql.Tables = new Map(slots.captured.map(({ table }) => [table.tableName, table]))
+
+  const steps = (after: Position) =>
+    Stream.suspend(() => {
+      const { incarnation } = backlog
+      let position = after
+      subscribed = incarnation
+      return Stream.fromPull(Effect.succeed(Effect.flatten(until(() => {
+        if (failure !== undefined) return Effect.fail(failure)
+        if (backlog.incarnation !== incarnation || position < backlog.acknowledged) return Effect.fail(lost(position))
+        const steps = backlog.after(position)
+        if (!Arr.isReadonlyArrayNonEmpty(steps)) return undefined
+        backlog.deliver(position = steps[steps.length - 1]!.position)
+        return Effect.succeed(steps)
+      }))))
+    })
+
+  /** Makes the log be written up to its end, where an asynchronous commit was content not to. */
+  const flush = Effect.ignore(ask(
+    pg,
+    "select set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'headwater.flush', '')::text"
+  ))
+
+  /** Completes once the stream has passed that point of the log. */
+  const passed = (end: number, incarnation: number) => {
+    const check = until(() => {
+      if (failure !== undefined) return Effect.fail(failure)
+      if (backlog.incarnation !== incarnation) return Effect.fail(lost(backlog.last))
+      return backlog.passed >= end ? Effect.void : undefined
+    }).pipe(Effect.flatten)
+    const nudged = Effect.timeoutOrElse(check, { duration: flushAfterMillis, orElse: () => Effect.andThen(flush, check) })
+    return backlog.passed >= end ? Effect.void : nudged
   }
-  const { epoch } = first
-  let slot: Slot.Slot | undefined
 
-  yield* Effect.addFinalizer(() => Effect.suspend(() => slot ? slots.drop(slot) : Effect.void))
+  const read = (ranges: ReadonlyArray<Range>) =>
+    Effect.gen(function*() {
+      // After a loss the subscriber still stands at a position that is no more, until it subscribes again.
+      const incarnation = yield* until(() => subscribed === 0 || subscribed === backlog.incarnation ? backlog.incarnation : undefined)
+      const { delivered } = backlog
+      const hold = yield* Effect.acquireRelease(Effect.sync(() => log.hold()), (hold) => Effect.sync(() => hold.close()))
+      const reads = ranges.map((range) => RangeRead.make(range, byName))
+      const names = new Set(ranges.map(({ table }) => table))
+      const [moment, rows] = yield* inSnapshot(pg, names, Effect.forEach(reads, ({ rows, statement }) =>
+        Effect.map(ask(pg, statement.text, statement.parameters), rows)))
+      yield* passed(moment.end, incarnation)
+      note(moment)
+      // What a TRUNCATE took away cannot be given back: the answer begins where the subscriber has it.
+      const from = yield* Effect.flatten(until(() => {
+        if (backlog.incarnation !== incarnation) return Effect.fail(lost(delivered))
+        const from = Correction.exactFrom(names, moment.snapshot, hold.transactions, delivered)
+        return from !== null && from <= backlog.delivered ? Effect.succeed(from) : undefined
+      }))
+      const at = (position: Position) => reads.map(({ filter }, i) => Correction.at(filter, moment.snapshot, rows[i]!, hold.transactions, position))
+      return { from, at }
+    })
 
-  /** Runs until the connection or the slot fails. */
-  const session = Effect.scoped(Effect.gen(function*() {
-    const connection = yield* Replication.connect(config)
-    const system = yield* identify(connection)
-    if (system.epoch !== epoch || system.end < backlog.passed) {
-      failure = new ChangeSourceError({
-        reason: new EpochChanged({
-          expected: epoch,
-          actual: system.epoch,
-          message: "The database is not the one that was read so far: it was restored, or failed over. Restart the server."
+  const positionOf = (token: CommitToken) =>
+    Effect.gen(function*() {
+      if (token.epoch !== epoch || !/^\d{1,20}$/.test(token.transaction)) {
+        const message = `The transaction ${token.transaction} is of epoch ${token.epoch}, and this is ${epoch}`
+        return yield* new ChangeSourceError({ reason: new EpochChanged({ expected: epoch!, actual: token.epoch, message }) })
+      }
+      const known = Effect.flatten(until(() => {
+        if (failure !== undefined) return Effect.fail(failure)
+        const position = positions.get(token.transaction)
+        return position === undefined ? undefined : Effect.succeed(position)
+      }))
+      const id = BigInt(token.transaction)
+      // Nearly always it is on its way. Else it is asked for: it may be old, still open, or have left nothing in the log.
+      for (let waitMillis = 20;; waitMillis = Math.min(2 * waitMillis, 1_000)) {
+        const found = yield* Effect.timeoutOption(known, waitMillis)
+        if (Option.isSome(found)) return found.value
+        const moment = yield* slots.now
+        if (!Snapshot.sees(moment.snapshot, id)) continue
+        yield* passed(moment.end, backlog.incarnation)
+        const position = positions.get(token.transaction)
+        if (position !== undefined) return position
+        const [[status]] = (yield* ask(pg, "select pg_xact_status($1::text::xid8)", [token.transaction])) as unknown as [[string | null]]
+        if (status !== "aborted") return backlog.last
+        return yield* new ChangeSourceError({
+          reason: new SourceUnavailable({ message: `The transaction ${token.transaction} was rolled back: no position includes it` })
         })
-      })
-      backlog.tell()
-      return yield* Effect.never
-    }
-    if (slot === undefined) {
-      slot = yield* slots.create(connection)
-      note(slot.snapshot, slot.start)
-      backlog.begin(slot.start)
-    }
-    connected = connection
-    yield* connection.stream(slots.start(slot, backlog.passed), handlers())
-  }))
-
-  void CorruptStep
-  void MalformedMessage
-  void SourceUnavailable
-  yield* Effect.forkScoped(Effect.retry(session, Schedule.spaced("50 millis")))
-  yield* until(() => backlog.incarnation > 0 ? true : undefined)
+      }
+    })
 
   return ChangeSource.of({
-    epoch,
-    position: Effect.sync(() => backlog.last),
-    steps: (after) =>
-      Stream.suspend(() => {
-        const { incarnation } = backlog
-        let position = after
-        const next = until(() => {
-          if (failure) return Effect.fail(failure)
-          if (backlog.incarnation !== incarnation || position < backlog.base || position < backlog.acknowledged) {
-            return Effect.fail(new ChangeSourceError({
-              reason: new PositionLost({ after: position, message: `The steps after ${position} are no longer held` })
-            }))
-          }
-          const steps = backlog.after(position)
-          if (!Arr.isReadonlyArrayNonEmpty(steps)) return undefined
-          position = steps[steps.length - 1]!.position
-          return Effect.succeed(steps)
-        })
-        return Stream.fromPull(Effect.succeed(Effect.flatten(next)))
+    epoch: epoch!,
+    position: Effect.suspend(() => failure === undefined ? Effect.succeed(backlog.last) : Effect.fail(failure)),
+    steps,
+    read,
+    acknowledge: (position) =>
+      Effect.sync(() => {
+        backlog.acknowledge(position)
+        settle()
       }),
-    read: () => Effect.never,
-    acknowledge: (position) => Effect.sync(() => {
-      backlog.acknowledge(position)
-      settle()
-      connected?.confirm(backlog.passed, backlog.flushed)
-    }),
-    positionOf: () => Effect.never,
+    positionOf,
     promises: { name: "PostgresWal", outsideWrites: true, exact: true }
   })
 })
 
-const refused = (error: Replication.ReplicationError): ChangeSourceError =>
-  new ChangeSourceError({ reason: new SourceUnavailable({ message: error.message, cause: error }) })
+const ask = (pg: PgClient.PgClient, statement: string, parameters: ReadonlyArray<unknown> = []) =>
+  Effect.mapError(Database.query(pg, statement, parameters), Database.failed)
 
-const misconfigured = (message: string) => new ChangeSourceError({ reason: new SourceMisconfigured({ message }) })
+const minWaitMillis = 20
+const maxWaitMillis = 5_000
+
+/** What the server writes by itself while nobody commits takes less. */
+const flushAfterMillis = 3
+
+/** Nothing but what a restart changes, or an operator. */
+const isFatal = ({ reason }: ChangeSourceError) => reason._tag === "EpochChanged" || reason._tag === "SourceMisconfigured"
+
+/**
+ * Runs reads in one snapshot of the tables. The locks come first: of a table that is truncated later, an earlier snapshot
+ * would show nothing.
+ */
+const inSnapshot = <A>(
+  pg: PgClient.PgClient,
+  names: ReadonlySet<string>,
+  reads: Effect.Effect<A, ChangeSourceError>
+): Effect.Effect<readonly [Slot.Moment, A], ChangeSourceError> =>
+  pg.withTransaction(Effect.gen(function*() {
+    // In an order that all readers share.
+    if (names.size > 0) yield* ask(pg, `lock table ${[...names].sort().map(Sql.table).join(", ")} in access share mode`)
+    const [first] = yield* ask(pg, `select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, ${settings}`)
+    return [Slot.moment(first!), yield* reads] as const
+  })).pipe(
+    Effect.provideService(SqlClient.BeginTransaction, "begin isolation level repeatable read read only"),
+    Effect.catchTag("SqlError", (error) => Effect.fail(Database.failed(error)))
+  )
+
+const settings = Object.entries(Sql.sessionSettings).map(([name, value]) => `set_config('${name}', ${Sql.string(value)}, true)`).join(", ")
 
 const maxChunk = 1024
 

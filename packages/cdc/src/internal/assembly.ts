@@ -7,11 +7,12 @@
  * Memory: the open transaction's changes.
  */
 import type { Change } from "@headwater/core/Change"
-import type * as ColumnType from "@headwater/core/ColumnType"
+import * as ColumnType from "@headwater/core/ColumnType"
+import * as Key from "@headwater/core/Key"
 import type { Row } from "@headwater/core/Row"
 import type * as Table from "@headwater/core/Table"
 import type { Value } from "@headwater/core/Value"
-import * as Data from "effect/Data"
+import { CorruptStep, SourceMisconfigured } from "../ChangeSource.ts"
 import * as Pgoutput from "./pgoutput.ts"
 
 export interface Committed {
@@ -33,14 +34,11 @@ export interface Captured {
   readonly name: string
 }
 
-/** The stream shows a table that is not as it was declared. */
-export class TableChanged extends Data.TaggedError("TableChanged")<{ readonly table: string; readonly message: string }> {}
-
 /** Prefix of the messages (`pg_logical_emit_message`) that mark a transaction. */
 export const markPrefix = "headwater"
 
 export interface Assembly {
-  /** Throws `MalformedMessage` and `TableChanged`. */
+  /** Throws `MalformedMessage`, `CorruptStep`, and `SourceMisconfigured` where a table is not as it was declared. */
   readonly push: (message: Uint8Array) => Committed | null
   /** A transaction has begun and not ended yet. */
   readonly isInside: () => boolean
@@ -116,8 +114,7 @@ export const make = (tables: ReadonlyArray<Captured>): Assembly => {
 
 const whole = ({ tableName }: Reader, old: Pgoutput.Tuple | null, isKey: boolean): Pgoutput.Tuple => {
   if (old !== null && !isKey) return old
-  throw new TableChanged({
-    table: tableName,
+  throw new SourceMisconfigured({
     message: `The write-ahead log has no old rows of ${tableName}: say ALTER TABLE … REPLICA IDENTITY FULL`
   })
 }
@@ -129,13 +126,12 @@ interface Reader {
   readonly bind: (relation: Pgoutput.Relation) => void
   /** `before` is what the update changed, if that is known: unchanged values are taken from there. */
   readonly row: (tuple: Pgoutput.Tuple, before: Pgoutput.Tuple | null, beforeRow: Row | null) => Row
-  readonly key: (tuple: Pgoutput.Tuple, before: Pgoutput.Tuple | null) => string
+  readonly key: (row: Row) => string
 }
 
 interface Field {
   readonly property: string
   readonly column: string
-  readonly isKey: boolean
   readonly parse: (text: string) => Value
   index: number
 }
@@ -144,12 +140,10 @@ const reader = ({ table }: Captured): Reader => {
   const fields: ReadonlyArray<Field> = Object.entries(table.columns).map(([property, column]) => ({
     property,
     column: column.columnName ?? property,
-    isKey: table.primaryKey.includes(property),
-    parse: parser(column.type),
+    parse: (text) => ColumnType.fromText(column.type, text),
     index: -1
   }))
   const names = new Set(fields.map((field) => field.column))
-  const keys = fields.filter((field) => field.isKey)
   return {
     tableName: table.tableName,
     has: (column) => names.has(column),
@@ -157,8 +151,7 @@ const reader = ({ table }: Captured): Reader => {
       for (const field of fields) {
         field.index = relation.columns.findIndex((column) => column.name === field.column)
         if (field.index >= 0) continue
-        throw new TableChanged({
-          table: table.tableName,
+        throw new SourceMisconfigured({
           message: `The write-ahead log has no column ${field.column} of ${table.tableName}: it was dropped or renamed, ` +
             "or it is generated and the publication leaves it out"
         })
@@ -173,15 +166,7 @@ const reader = ({ table }: Captured): Reader => {
       }
       return Object.freeze(row)
     },
-    key(tuple, before) {
-      let key = ""
-      for (const { index } of keys) {
-        const text = (tuple[index] === Pgoutput.unchanged ? before?.[index] : tuple[index]) ?? ""
-        if (keys.length === 1) return text
-        key += `${text.length}:${text}`
-      }
-      return key
-    }
+    key: Key.make(table)
   }
 }
 
@@ -200,19 +185,25 @@ class Open {
   add(reader: Reader, before: Pgoutput.Tuple | null, after: Pgoutput.Tuple | null): void {
     const old = before === null ? null : reader.row(before, null, null)
     const row = after === null ? null : reader.row(after, before, old)
-    const oldKey = before === null ? null : reader.key(before, null)
-    const key = after === null ? null : reader.key(after, before)
-    if (old !== null && row !== null && oldKey === key) return this.#put(reader.tableName, key!, old, row)
-    if (old !== null) this.#put(reader.tableName, oldKey!, old, null)
-    if (row !== null) this.#put(reader.tableName, key!, null, row)
+    const oldKey = old === null ? null : reader.key(old)
+    const key = row === null ? null : reader.key(row)
+    if (oldKey === key) return this.#put(reader.tableName, key!, old, row)
+    if (oldKey !== null) this.#put(reader.tableName, oldKey, old, null)
+    if (key !== null) this.#put(reader.tableName, key, null, row)
   }
 
   #put(table: string, key: string, before: Row | null, after: Row | null): void {
     let changes = this.#nets.get(table)
     if (changes === undefined) this.#nets.set(table, changes = new Map())
     const earlier = changes.get(key)
-    if (earlier === undefined) changes.set(key, { table, before, after })
-    else if (earlier.before === null && after === null) changes.delete(key)
+    if (earlier === undefined) {
+      changes.set(key, { table, before, after })
+      return
+    }
+    if ((earlier.after === null) !== (before === null)) {
+      throw new CorruptStep({ table, message: `Two changes of the row ${key} of ${table} in one transaction do not follow each other` })
+    }
+    if (earlier.before === null && after === null) changes.delete(key)
     else changes.set(key, { table, before: earlier.before, after })
   }
 
@@ -237,14 +228,4 @@ const isNothing = ({ after, before }: Change): boolean => {
   if (before === null || after === null) return false
   for (const property in before) if (!Object.is(before[property], after[property])) return false
   return true
-}
-
-const parser = (type: ColumnType.ColumnType) => (text: string): Value => {
-  switch (type.kind) {
-    case "boolean": return text === "t"
-    case "int4": case "float8": return Number(text)
-    case "int8": return BigInt(text)
-    case "jsonb": return JSON.parse(text)
-    default: return text
-  }
 }

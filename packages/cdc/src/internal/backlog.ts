@@ -18,6 +18,8 @@ export class Backlog {
   passed = 0
   /** Of the last step, or the base. */
   last: Position = 0
+  /** Up to there the subscriber has been given steps. */
+  delivered: Position = 0
   acknowledged: Position = 0
   #steps: Array<Step> = []
   #waiting = new Set<() => void>()
@@ -25,7 +27,7 @@ export class Backlog {
 
   begin(base: Position): void {
     this.incarnation++
-    this.base = this.passed = this.last = this.acknowledged = base
+    this.base = this.passed = this.last = this.delivered = this.acknowledged = base
     this.#steps = []
     this.tell()
   }
@@ -38,6 +40,11 @@ export class Backlog {
   pass(lsn: number): void {
     if (lsn <= this.passed) return
     this.passed = lsn
+    this.tell()
+  }
+
+  deliver(position: Position): void {
+    this.delivered = position
     this.tell()
   }
 

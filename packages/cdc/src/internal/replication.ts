@@ -9,6 +9,7 @@
 import * as PgAuth from "@effect/sql-pg/PgAuth"
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Sql from "@headwater/core/Sql"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -321,20 +322,12 @@ const resolve = (config: PgClient.PgClientConfig): Effect.Effect<Target, Replica
         database: config.database ?? part("dbname", decoded(url?.pathname.slice(1))),
         application_name: config.applicationName ?? "headwater",
         replication: "database",
-        ...sessionSettings
+        // A role or database may have set others.
+        ...Sql.sessionSettings
       },
       timeout: Duration.fromInputUnsafe(config.connectTimeout ?? "5 seconds")
     }
   })
-
-/** They decide how values are written as text, and a role or database may have set them otherwise. */
-export const sessionSettings = {
-  TimeZone: "UTC",
-  DateStyle: "ISO, YMD",
-  IntervalStyle: "postgres",
-  extra_float_digits: "3",
-  bytea_output: "hex"
-} as const
 
 const failure = (message: string, cause?: unknown) => new ReplicationError({ message, code: undefined, cause })
 

@@ -1,35 +1,182 @@
 /**
- * This server's replication slot and lease, and what must be so in the catalog before there can be one.
+ * This server's replication slot and its lease, and what must be so in the database before there can be one.
+ *
+ * A slot keeps WAL until somebody reads it, so one that is forgotten fills the disk. Whoever makes one first writes a lease,
+ * and renews it; a lease that ended is a server that died, and after ten more minutes any other server drops its slot.
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
+import * as Sql from "@headwater/core/Sql"
 import type * as Table from "@headwater/core/Table"
 import * as Effect from "effect/Effect"
+import * as SqlClient from "effect/sql/SqlClient"
 import { randomBytes } from "node:crypto"
+import { ChangeSourceError, SourceMisconfigured, SourceUnavailable } from "../ChangeSource.ts"
+import * as Catalog from "../Catalog.ts"
+import { Receipts } from "../Receipts.ts"
+import * as Snapshot from "../Snapshot.ts"
 import type { Captured } from "./assembly.ts"
+import * as Database from "./database.ts"
+import * as Installation from "./installation.ts"
 import * as Lsn from "./lsn.ts"
 import type * as Replication from "./replication.ts"
-import * as Snapshot from "../Snapshot.ts"
 
 export interface Slot {
   readonly name: string
+  /** Commits that end after it are in the stream. */
   readonly start: number
-  readonly snapshot: Snapshot.Snapshot
 }
 
+/** A snapshot, and where the log ended after it was taken: what it sees ends at or before that. */
+export interface Moment {
+  readonly snapshot: Snapshot.Snapshot
+  readonly end: number
+}
+
+export interface Slots {
+  readonly captured: ReadonlyArray<Captured>
+  /** Of the sequence of steps in this database. */
+  readonly generation: string
+  readonly now: Effect.Effect<Moment, ChangeSourceError>
+  /** Also waits until each commit from before the slot's start is visible to every new snapshot. */
+  readonly create: (connection: Replication.Connection) => Effect.Effect<Slot, ChangeSourceError>
+  /** The command that streams what follows `from`. */
+  readonly start: (slot: Slot, from: number) => string
+  /** False where its WAL is gone, or the slot itself. */
+  readonly isIntact: (slot: Slot) => Effect.Effect<boolean, ChangeSourceError>
+  /** Renews the lease, and drops what servers left behind that died. */
+  readonly renew: (slot: Slot) => Effect.Effect<Moment, ChangeSourceError>
+  /** Once nobody streams from it any more. */
+  readonly drop: (slot: Slot) => Effect.Effect<void, ChangeSourceError>
+}
+
+/** Of a row that begins with snapshot and LSN. */
+export const moment = ([snapshot, end]: Database.Texts): Moment => ({ snapshot: Snapshot.parse(snapshot!), end: Lsn.parse(end!) })
+
+type Ask = (statement: string, parameters?: ReadonlyArray<unknown>) => Effect.Effect<ReadonlyArray<Database.Texts>, ChangeSourceError>
+
+export const replicationFailed = (error: Replication.ReplicationError): ChangeSourceError => {
+  const advice = error.code === undefined ? undefined : advices[error.code]
+  return new ChangeSourceError({
+    reason: advice === undefined
+      ? new SourceUnavailable({ message: `The write-ahead log cannot be read now: ${error.message}`, cause: error })
+      : new SourceMisconfigured({ message: `The database refused replication: ${error.message}. ${advice}` })
+  })
+}
+
+/** By SQLSTATE. */
+const advices: { readonly [code: string]: string } = {
+  "28000": "Check the user, and pg_hba.conf.",
+  "28P01": "Check the user and the password.",
+  "3D000": "Check the database's name.",
+  "42501": "Say ALTER ROLE … REPLICATION for the role that servers use.",
+  "53400": "Raise max_replication_slots: each server needs one."
+}
+
+const publications = ["headwater", "headwater_receipts"]
+
 export const make = Effect.fnUntraced(function*(pg: PgClient.PgClient, tables: ReadonlyArray<Table.Any>) {
-  const captured: Array<Captured> = tables.map((table) => ({ table, schema: "public", name: table.tableName }))
-  const query = (sql: string, parameters: ReadonlyArray<unknown> = []) => Effect.orDie(pg.unsafe(sql, parameters).values)
-  return {
-    captured: captured as ReadonlyArray<Captured>,
-    generation: "0",
-    create: Effect.fnUntraced(function*(connection: Replication.Connection) {
+  const ask = (statement: string, parameters: ReadonlyArray<unknown> = []) => Effect.mapError(Database.query(pg, statement, parameters), Database.failed)
+  yield* Effect.provideService(Catalog.check(tables, "wal"), SqlClient.SqlClient, pg)
+  const generation = yield* check(ask, tables)
+  const captured = [...tables, Receipts].map((table) => ({ table, ...Sql.qualifiedName(table.tableName) }))
+
+  const now = Effect.map(ask("select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text"), ([row]) => moment(row!))
+
+  const slots: Slots = {
+    captured,
+    generation,
+    now,
+    create: Effect.fnUntraced(function*(connection) {
       const name = `headwater_${randomBytes(8).toString("hex")}`
-      const [slot] = yield* connection.query(`CREATE_REPLICATION_SLOT ${name} LOGICAL pgoutput NOEXPORT_SNAPSHOT`)
-      const [[now]] = (yield* query("select pg_current_snapshot()::text")) as [[string]]
-      return { name, start: Lsn.parse(slot!["consistent_point"]!), snapshot: Snapshot.parse(now) }
+      yield* ask(renewal, [name])
+      const [slot] = yield* connection.query(`CREATE_REPLICATION_SLOT ${name} LOGICAL pgoutput NOEXPORT_SNAPSHOT`).pipe(
+        Effect.mapError(replicationFailed)
+      )
+      // A transaction may have written its commit before the slot's start and still be invisible. The stream will never
+      // have it, so no read could be corrected by it. Like the slot itself, this waits for transactions that have begun.
+      const { snapshot } = yield* now
+      for (let waitMillis = 1; (yield* now).snapshot.xmin < snapshot.xmax; waitMillis = Math.min(2 * waitMillis, 100)) {
+        yield* Effect.sleep(waitMillis)
+      }
+      return { name, start: Lsn.parse(slot!["consistent_point"]!) }
     }),
-    start: ({ name }: Slot, from: number) =>
-      `START_REPLICATION SLOT ${name} LOGICAL ${Lsn.format(from)} (proto_version '1', publication_names 'headwater', messages 'true')`,
-    drop: ({ name }: Slot) => query("select pg_drop_replication_slot($1)", [name])
+    start: ({ name }, from) =>
+      `START_REPLICATION SLOT ${name} LOGICAL ${Lsn.format(from)} ` +
+      `(proto_version '1', publication_names '${publications.join(",")}', messages 'true')`,
+    isIntact: ({ name }) =>
+      Effect.map(ask("select 1::text from pg_replication_slots where slot_name = $1 and wal_status <> 'lost'", [name]), (rows) => rows.length > 0),
+    renew: ({ name }) =>
+      Effect.gen(function*() {
+        yield* ask(renewal, [name])
+        yield* ask(cleaning)
+        return yield* now
+      }),
+    drop: Effect.fnUntraced(function*({ name }) {
+      for (let tries = 0; tries < 100; tries++) {
+        const held = yield* ask("select active_pid::text from pg_replication_slots where slot_name = $1", [name])
+        if (held.length === 0) break
+        // It ends soon after its connection, or is told to.
+        if (held[0]![0] === null) yield* Effect.ignore(ask("select pg_drop_replication_slot($1)::text", [name]))
+        else if (tries === 20) yield* Effect.ignore(ask("select pg_terminate_backend($1::text::int)::text", [held[0]![0]]))
+        if (tries > 0) yield* Effect.sleep(10)
+      }
+      yield* ask("delete from headwater.servers where slot = $1", [name])
+    })
   }
+  return slots
 })
+
+const renewal = `insert into headwater.servers (slot, lease_until) values ($1, now() + interval '1 minute')
+  on conflict (slot) do update set lease_until = excluded.lease_until`
+
+const cleaning = `with ended as (
+    delete from headwater.servers as server
+    where lease_until < now() - interval '10 minutes'
+      and not exists (select from pg_replication_slots as held where held.slot_name = server.slot and held.active)
+    returning slot
+  )
+  select pg_drop_replication_slot(slot_name)::text from pg_replication_slots join ended on slot = slot_name where database = current_database()`
+
+/** Fails with everything that is off, in one message. */
+const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.Any>) {
+  const [[level, keep]] = (yield* ask("select current_setting('wal_level'), current_setting('max_slot_wal_keep_size')")) as unknown as [[string, string]]
+  if (level !== "logical") {
+    return yield* Database.misconfigured(
+      `wal_level is ${level}: set wal_level = logical in postgresql.conf and restart Postgres, or install with triggers and use PostgresTriggers`
+    )
+  }
+  const [epoch] = yield* ask("select generation::text, source, version::text from headwater.epoch")
+  if (epoch === undefined) return yield* Database.misconfigured("Nothing is installed: run `headwater install`")
+  const [generation, source, version] = epoch as [string, string, string]
+  if (version !== `${Installation.version}`) {
+    return yield* Database.misconfigured(`Version ${version} is installed, and this is ${Installation.version}: run the \`headwater install\` of the newer one`)
+  }
+  if (source !== "wal") {
+    return yield* Database.misconfigured(`Capture by ${source} is installed: run \`headwater install\` for the write-ahead log, or use PostgresTriggers`)
+  }
+  if (keep === "-1") {
+    yield* Effect.logWarning(
+      "max_slot_wal_keep_size is unlimited: a server that cannot be reached keeps write-ahead log until the disk is full. " +
+        "Set it to what the disk can spare; a server that falls behind further reads its live queries again."
+    )
+  }
+  const rows = yield* ask(catalog, [JSON.stringify(tables.map(({ tableName }) => Sql.table(tableName)))])
+  const problems: Array<string> = []
+  tables.forEach(({ tableName }, i) => {
+    const [published, isFull] = rows[i]!
+    if (published !== "true") problems.push(`${tableName} is not published: run \`headwater install\` with it`)
+    else if (isFull !== "true") problems.push(`${tableName} or one of its partitions leaves old rows out of the log: run \`headwater install\` again, which sets REPLICA IDENTITY FULL`)
+  })
+  if (problems.length > 0) return yield* Database.misconfigured(`The write-ahead log does not have what is needed:\n  ${problems.join("\n  ")}`)
+  return generation
+})
+
+/** Receipts are only inserted, so that their identity does not matter. */
+const catalog = `select
+  (exists (select from pg_publication_rel join pg_publication on pg_publication.oid = prpubid where pubname = 'headwater' and prrelid = class.oid))::text,
+  (not exists (
+    select from pg_class as part where relreplident <> 'f' and (oid = class.oid or oid in (select relid from pg_partition_tree(class.oid)))
+  ))::text
+  from json_array_elements_text($1::text::json) with ordinality as named(name, rank)
+  left join pg_class as class on class.oid = to_regclass(name)
+  order by rank`
