@@ -167,7 +167,7 @@ class Compiler {
       case "principal": {
         const { type } = expression
         const value = this.#constant(expression)
-        if (expression.op === "literal" && typeof value === "boolean") return value ? "TRUE" : "FALSE"
+        if (expression.op === "literal" && type.kind === "boolean" && value !== null) return value ? "TRUE" : "FALSE"
         return this.#parameter(value === null ? null : ColumnType.toText(type, value), ColumnType.postgres(type).cast)
       }
       case "compare":
@@ -282,7 +282,11 @@ class Compiler {
 
   #orderBy(order: ReadonlyArray<Order>, scopes: Scopes): string {
     // NULLS LAST for ASC and NULLS FIRST for DESC are the defaults, and a user's index has them too.
-    const keys = order.map(({ descending, value }) => this.#ordered(value, scopes) + (descending ? " DESC" : ""))
+    // What is the same for all rows is left out: SQL would refuse a constant.
+    const keys = order.filter(({ value }) => !isConstant(value))
+      .map(({ descending, value }) => ({ text: this.#ordered(value, scopes), descending }))
+      .filter(({ text }) => text !== "TRUE" && text !== "FALSE")
+      .map(({ descending, text }) => text + (descending ? " DESC" : ""))
     return keys.length === 0 ? "" : ` ORDER BY ${keys.join(", ")}`
   }
 
