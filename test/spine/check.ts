@@ -23,7 +23,7 @@ export const check = async (shadow: Client, recording: Recording): Promise<Reado
   const problems: Array<Problem> = []
   checkOrder(recording, problems)
   checkReceipts(recording, problems)
-  for (const message of recording.violations) problems.push({ promise: "P7", position: 0, client: "", message })
+  for (const message of recording.violations) problems.push({ promise: "run", position: 0, client: "", message })
 
   const deliveries = recording.deliveries.filter(({ epoch }) => epoch === recording.epoch).toSorted((a, b) => a.position - b.position)
   const quiets = new Map(recording.quiets.map((quiet) => [quiet.mark, quiet]))
@@ -119,22 +119,22 @@ const checkReceipts = (recording: Recording, problems: Array<Problem>) => {
       else inserted.set(id, step.position)
     }
   }
-  for (const [client, store] of recording.stores) {
+  for (const [client, stores] of recording.stores) {
     const frames = recording.deliveries.filter((delivery) => delivery.client === client)
-    const receipts = [...inserted].flatMap(([id, position]) => id.startsWith(`${store} `) ? [[Number(id.slice(store.length + 1)), position] as const] : [])
-    const sent = recording.mutations.filter((mutation) => mutation.client === client && mutation.outcome !== "unanswered").length
-    if (receipts.length < sent) problems.push({ promise: "P4", position: 0, client, message: `${sent} mutations were answered, ${receipts.length} receipts inserted` })
-    for (const [seq, position] of receipts) {
+    const receipts = new Map([...inserted].filter(([id]) => stores.has(id.slice(0, id.indexOf(" ")))))
+    const answered = recording.mutations.filter((mutation) => mutation.client === client && mutation.outcome !== "unanswered").length
+    if (receipts.size < answered) problems.push({ promise: "P4", position: 0, client, message: `${answered} mutations were answered, ${receipts.size} receipts inserted` })
+    for (const [id, position] of receipts) {
       const first = frames.find((frame) => frame.position >= position)
-      if (first !== undefined && !first.receipts.includes(seq)) {
-        problems.push({ promise: "P3", position: first.position, client, message: `the receipt of mutation ${seq}, committed at ${position}, is not in this frame` })
+      if (first !== undefined && !first.receipts.includes(id)) {
+        problems.push({ promise: "P3", position: first.position, client, message: `the receipt of mutation ${id}, committed at ${position}, is not in this frame` })
       }
-      const early = frames.find((frame) => frame.position < position && frame.receipts.includes(seq))
-      if (early !== undefined) problems.push({ promise: "P3", position: early.position, client, message: `the receipt of mutation ${seq} is in a frame before its commit at ${position}` })
+      const early = frames.find((frame) => frame.position < position && frame.receipts.includes(id))
+      if (early !== undefined) problems.push({ promise: "P3", position: early.position, client, message: `the receipt of mutation ${id} is in a frame before its commit at ${position}` })
     }
     for (const frame of frames) {
-      for (const seq of frame.receipts) {
-        if (!receipts.some(([known]) => known === seq)) problems.push({ promise: "P3", position: frame.position, client, message: `a receipt of mutation ${seq} arrives that the steps do not hold` })
+      for (const id of frame.receipts) {
+        if (!receipts.has(id)) problems.push({ promise: "P3", position: frame.position, client, message: `a receipt of mutation ${id} arrives that the steps do not hold` })
       }
     }
   }

@@ -153,7 +153,7 @@ export const readContents = async (client: Client): Promise<Contents> => {
   const all = tableNames.map((table) => `select '${table}' as name, y::text as row from ${table} y`).join(" union all ")
   const { rows } = await client.query<{ name: TableName; row: string }>(`${all} order by 1, 2`)
   const byTable = Map.groupBy(rows, ({ name }) => name)
-  return Object.fromEntries(tableNames.map((table) => [table, (byTable.get(table) ?? []).map(({ row }) => row)])) as Record<TableName, ReadonlyArray<string>>
+  return Object.fromEntries(tableNames.map((table) => [table, (byTable.get(table) ?? []).map(({ row }) => row)])) as unknown as Contents
 }
 
 const int8 = 20

@@ -24,8 +24,8 @@ export interface Delivery {
   readonly shown: ReadonlyArray<Shown>
   /** The rows that the frame carried. */
   readonly carried: ReadonlyArray<readonly [table: TableName, row: Fields]>
-  /** The mutations whose receipts it carried. */
-  readonly receipts: ReadonlyArray<number>
+  /** The mutations whose receipts it carried: the id that the client had then, and its number. */
+  readonly receipts: ReadonlyArray<string>
 }
 
 /** What the source held while nobody wrote: right after the step that inserts that mark. */
@@ -43,8 +43,8 @@ export interface Recording {
   readonly quiets: ReadonlyArray<Quiet>
   /** What each client sent, in order; `bump` is the id that its effect must carry once. */
   readonly mutations: ReadonlyArray<{ readonly client: string; readonly name: string; readonly bump: string | undefined; readonly outcome: "applied" | "rejected" | "unanswered" }>
-  /** The id under which the server knows each client. */
-  readonly stores: ReadonlyMap<string, string>
+  /** The ids under which the server knew each client. */
+  readonly stores: ReadonlyMap<string, ReadonlySet<string>>
   /** Found while the run went on: bytes that somebody must not get, values that must be equal and were not. */
   readonly violations: ReadonlyArray<string>
 }
