@@ -133,7 +133,10 @@ export const freshDatabase = async (
   const server = options.server ?? (await import("vitest")).inject("services").postgres
   const name = `test_${process.pid}_${Date.now().toString(36)}_${created++}`
   await admin(server, async (client) => {
-    await client.query(`create database ${name} template ${options.template ?? "template0"} strategy file_copy`)
+    const { rows: [server] } = await client.query<{ version: number }>("select current_setting('server_version_num')::int as version")
+    // Before Postgres 15 there is only that strategy, and no name for it.
+    const strategy = server!.version < 150_000 ? "" : "strategy file_copy"
+    await client.query(`create database ${name} template ${options.template ?? "template0"} ${strategy}`)
   })
   const url = new URL(server)
   url.pathname = name

@@ -133,10 +133,11 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
           if (!assembly.isInside()) backlog.pass(lsn)
         }
       }),
-      ({ cause, ...error }) => {
+      (error) => {
+        const { cause } = error
         if (cause instanceof CorruptStep || cause instanceof SourceMisconfigured) return new ChangeSourceError({ reason: cause })
         if (cause instanceof MalformedMessage) return new ChangeSourceError({ reason: new CorruptStep({ table: "", message: cause.message }) })
-        return Slot.replicationFailed({ cause, ...error })
+        return Slot.replicationFailed(error)
       }
     )
   }).pipe(Effect.scoped, Effect.ensuring(Effect.sync(() => void (connected = undefined))))
