@@ -170,7 +170,7 @@ it("P7 under random rules, a shape's rows are those of the query over what its r
   let found = 0
   for (let i = 0; i < 400; i++) {
     const choose = random(seed + i)
-    const message = `SEED=${seed + i}`
+    const message = `HEADWATER_SEED=${seed + i}`
     const tables = data(choose)
     const contract = Contract.make("board", {
       principal: Me,

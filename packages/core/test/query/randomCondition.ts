@@ -22,7 +22,7 @@ export const random = (seed: number): Random => {
   }
 }
 
-export const seedOf = (): number => process.env["SEED"] ? Number(process.env["SEED"]) : Math.floor(Math.random() * 2 ** 31)
+export const seedOf = (): number => process.env["HEADWATER_SEED"] ? Number(process.env["HEADWATER_SEED"]) : Math.floor(Math.random() * 2 ** 31)
 
 export type Tree =
   | { readonly is: "compare"; readonly column: "estimate" | "rank"; readonly operator: Operator; readonly value: number }
