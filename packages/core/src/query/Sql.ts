@@ -310,7 +310,10 @@ class Compiler {
       if (i === keys.length - 1) return `(${beyond})`
       return `(${beyond} OR (${after === null ? `${key()} IS NULL` : `${key()} = ${edge()}`} AND ${from(i + 1)}))`
     }
-    return from(0)
+    // Alone, what an index answers: where it begins.
+    const [{ after: edge, descending, nullable, type, value }] = keys as [typeof keys[0] & {}]
+    if (edge === null || nullable && !descending) return from(0)
+    return `(${this.#ordered(value, scopes)} ${descending ? "<=" : ">="} ${this.#edge(type, edge)} AND ${from(0)})`
   }
 
   /** A value of an order, as `#ordered` has it. */
