@@ -7,7 +7,7 @@ import type { Brand } from "effect/Brand"
 import { Board, Collaborator, createTask, isCollaborator, Me, moveTask, openTasks, Overloaded, Project, ProjectArchived, remind, searchTasks, Task, taskById, TitleTooLong, User } from "./board.ts"
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
-const exactly = <A, B>(_: Equal<A, B>): void => {}
+declare const exactly: <A, B>(isEqual: Equal<A, B>) => void
 type Flat<A> = A extends object ? { [K in keyof A]: A[K] } : A
 
 type ProjectId = string & Brand<"ProjectId">

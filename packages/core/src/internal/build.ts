@@ -5,7 +5,7 @@
  * (`a && b` drops `a`), and the definition is refused. Sources have fresh names while they are in scope, so a row that
  * leaves its callback is recognised, and a query can be used inside itself.
  */
-import type { Condition, Expr, Order } from "../query/Expr.ts"
+import type { Condition, Order } from "../query/Expr.ts"
 import * as Plan from "../query/Plan.ts"
 import * as ColumnType from "../schema/ColumnType.ts"
 import * as Field from "../schema/Field.ts"
@@ -224,8 +224,6 @@ export class BuiltOrder {
   }
 }
 
-/** As the public types see it. */
-export const expr = <A>(built: Built): Expr<A> => built as never
 export const isOrder = (value: unknown): value is Order & BuiltOrder => value instanceof BuiltOrder
 
 /** A condition that was built now, and must become part of the result. */
