@@ -9,7 +9,7 @@
  */
 import type { Json } from "../data/Value.ts"
 import type {
-  ClientMessage, ErrorCode, Frame, Hello, Mutate, Outcome, Patch, Receipt, Refusal, ServerMessage, Subscribe, Welcome
+  ClientMessage, Definitions, ErrorCode, Frame, Hello, Mutate, Outcome, Patch, Receipt, Refusal, ServerMessage, Subscribe, Welcome
 } from "./Message.ts"
 
 export type Decoded<A> =
@@ -160,7 +160,11 @@ const hello = (message: Fields, limits: Limits): Hello => {
     type: "hello",
     protocol: index(message.protocol, "protocol"),
     features: names(message.features, "features", limits),
-    contract: { name: name(contract.name, "contract.name"), hash: name(contract.hash, "contract.hash") },
+    contract: {
+      name: name(contract.name, "contract.name"),
+      hash: name(contract.hash, "contract.hash"),
+      ...(contract.definitions === undefined ? undefined : { definitions: definitions(object(contract.definitions, "contract.definitions"), limits) })
+    },
     client: name(message.client, "client"),
     ...(message.token === undefined ? undefined : { token: string(message.token, "token") }),
     ...(resume && {
@@ -177,6 +181,19 @@ const hello = (message: Fields, limits: Limits): Hello => {
       return { ...subscription(fields, `${path}.`, limits), ...(fields.held === undefined ? undefined : { held: onlyTrue(fields.held, `${path}.held`) }) }
     })
   }
+}
+
+const definitions = (message: Fields, limits: Limits): Definitions => ({
+  queries: hashes(message.queries, "contract.definitions.queries", limits),
+  mutations: hashes(message.mutations, "contract.definitions.mutations", limits)
+})
+
+const hashes = (value: Json | undefined, path: string, { maxItems }: Limits): { readonly [name: string]: string } => {
+  const entries = Object.entries(object(value, path))
+  if (entries.length > maxItems) throw new Malformed(path, `holds more than ${maxItems} keys`)
+  const result: { [name: string]: string } = {}
+  for (const [key, hash] of entries) define(result, key, name(hash, `${path}.${key.slice(0, maxNameLength)}`))
+  return result
 }
 
 const subscription = (message: Fields, path: string, limits: Limits): Omit<Subscribe, "type"> => {

@@ -17,7 +17,11 @@ export interface Hello {
   readonly type: "hello"
   readonly protocol: number
   readonly features: ReadonlyArray<string>
-  readonly contract: { readonly name: string; readonly hash: string }
+  /**
+   * `definitions` are the hashes of its queries and mutations, by name. They are looked at where `hash` is not the server's: what
+   * differs is refused by name. Without them such a contract is refused as a whole (`ContractMismatch`).
+   */
+  readonly contract: { readonly name: string; readonly hash: string; readonly definitions?: Definitions }
   /** A random id of this client store; its mutations are numbered from 1. */
   readonly client: string
   readonly token?: string
@@ -33,6 +37,11 @@ export interface Hello {
    * that its first patch may be the difference to that (or be absent, where nothing changed); without it the first patch is a reset.
    */
   readonly subscriptions: ReadonlyArray<Omit<Subscribe, "type"> & { readonly held?: true }>
+}
+
+export interface Definitions {
+  readonly queries: { readonly [name: string]: string }
+  readonly mutations: { readonly [name: string]: string }
 }
 
 export interface Subscribe {

@@ -15,7 +15,11 @@ export const Client = Schema.Union([
     type: Schema.Literal("hello"),
     protocol: Index,
     features: Items(Name),
-    contract: Schema.Struct({ name: Name, hash: Name }),
+    contract: Schema.Struct({
+      name: Name,
+      hash: Name,
+      definitions: Schema.optionalKey(Schema.Struct({ queries: Schema.Record(Schema.String, Name), mutations: Schema.Record(Schema.String, Name) }))
+    }),
     client: Name,
     token: Schema.optionalKey(Schema.String),
     resume: Schema.optionalKey(Schema.Struct({ epoch: Name, position: Index, session: Schema.optionalKey(Name) })),
