@@ -136,6 +136,15 @@ exactly<Mutation.Error<typeof moveTask>, never>(true)
 exactly<Mutation.Value<typeof remind>, number>(true)
 exactly<Mutation.Error<typeof remind>, Overloaded>(true)
 
+export const mutationsThatDoNotCompile = [
+  // @ts-expect-error a schema must not transform
+  () => Mutation.make("m", { payload: { at: Schema.DateFromString } }),
+  // @ts-expect-error a Date is not JSON
+  () => Mutation.make("m", { success: Schema.Date }),
+  // @ts-expect-error not an error class with fields
+  () => Mutation.make("m", { error: [Error] })
+]
+
 // Transactions.
 const got = Transaction.use((tx) => tx.get(Task, { id: "1" as TaskId }))
 exactly<typeof got, Effect.Effect<Task | null, never, Transaction>>(true)

@@ -92,9 +92,9 @@ export const make = <const N extends string, P extends Principal.Any | undefined
   const fail = (message: string): never => {
     throw new TypeError(`contract ${name}: ${message}`)
   }
-  const tables: Record<string, Table.Any> = {}
+  const tables: Record<string, Table.Any> = Object.create(null) as {}
   for (const table of options.tables) {
-    if (Object.hasOwn(tables, table.tableName)) fail(`the table ${table.tableName} is listed twice`)
+    if (table.tableName in tables) fail(`the table ${table.tableName} is listed twice`)
     tables[table.tableName] = table
   }
   const checkOrigins = (origins: Build.Origins, what: string) => {
@@ -108,19 +108,20 @@ export const make = <const N extends string, P extends Principal.Any | undefined
     if (own === undefined) fail(`${what} uses the table ${table.tableName}, which is not in tables`)
     else if (own.columns !== table.columns) fail(`${what} uses another table named ${table.tableName} than the one in tables`)
   }
-  const access: Record<string, Access> = {}
+  const access: Record<string, Access> = Object.create(null) as {}
   for (const rules of options.access ?? []) {
     const { tableName } = rules.table
-    if (Object.hasOwn(access, tableName)) fail(`there are two access rules for ${tableName}: put them into one`)
+    if (tableName in access) fail(`there are two access rules for ${tableName}: put them into one`)
     checkOrigins(rules.origins, `access to ${tableName}`)
     access[tableName] = rules
   }
-  const queries = (options.queries ?? {}) as Any["queries"]
-  const mutations = (options.mutations ?? {}) as Any["mutations"]
+  // Without a prototype: names come from the wire.
+  const queries = Object.assign(Object.create(null), options.queries) as Any["queries"]
+  const mutations = Object.assign(Object.create(null), options.mutations) as Any["mutations"]
   for (const [key, definition] of [...Object.entries<{ readonly name: string }>(queries), ...Object.entries<{ readonly name: string }>(mutations)]) {
     if (key !== definition.name) fail(`"${definition.name}" stands under the key "${key}": use its own name`)
     if (key === "sync" || key === "then") fail(`"${key}" is a name that every client needs itself`)
-    if (Object.hasOwn(queries, key) && Object.hasOwn(mutations, key)) fail(`"${key}" is a query and a mutation`)
+    if (key in queries && key in mutations) fail(`"${key}" is a query and a mutation`)
   }
   for (const query of Object.values(queries)) checkOrigins(query.origins, `query ${query.name}`)
   for (const mutation of Object.values(mutations)) {
@@ -144,11 +145,11 @@ export const make = <const N extends string, P extends Principal.Any | undefined
     tables: Object.freeze(tables),
     principal: options.principal,
     access: Object.freeze(access),
-    queries,
-    mutations,
+    queries: Object.freeze(queries),
+    mutations: Object.freeze(mutations),
     hash: hashOf({ name, principal, tables: describedTables, ...definitionHashes }),
     definitionHashes,
-    warnings: Object.keys(tables).filter((table) => !Object.hasOwn(access, table))
+    warnings: Object.keys(tables).filter((table) => !(table in access))
       .map((table) => `contract ${name}: no access rule for ${table}: nobody may read or write it (Access.make)`)
   }
   class Base {

@@ -8,6 +8,8 @@ import type { YieldableError } from "effect/Cause"
 import * as Data from "effect/Data"
 import type { Effect } from "effect/Effect"
 import type { Json } from "../data/Value.ts"
+import type * as SchemaValue from "../internal/schemaValue.ts"
+import type * as Column from "../schema/Column.ts"
 import * as Field from "../schema/Field.ts"
 import type * as Table from "../schema/Table.ts"
 
@@ -52,6 +54,7 @@ export interface ErrorClass<out E> {
 
 type ErrorOf<Es extends ReadonlyArray<ErrorClass<Tagged>>> = Es[number] extends infer C ? C extends ErrorClass<infer E> ? E : never : never
 
+type ValidSuccess<S> = S extends Column.Any | Table.Any ? unknown : SchemaValue.Valid<S>
 type SuccessOf<S> = [S] extends [never] ? void : S extends Table.Of<infer A> ? A : Field.Type<S>
 
 /** Declares a mutation. */
@@ -63,7 +66,7 @@ export const make = <
 >(name: N, options: {
   readonly payload?: F & Field.Valid<F>
   /** Left out: nothing. A table means a row of it. */
-  readonly success?: S
+  readonly success?: S & ValidSuccess<S>
   readonly error?: Es
 }): Mutation<N, Field.Struct<F>, SuccessOf<S>, ErrorOf<Es>> => {
   const errors = new Map<string, ErrorCodec>()

@@ -36,11 +36,11 @@ const definitions: Array<string> = []
 const frames: Array<Frame> = []
 
 export const unsupported = (construct: string, advice: string): never => {
-  const query = definitions.at(-1) ?? "a query"
+  const query = definitions[0] ?? "a query"
   throw new Plan.UnsupportedQuery({ query, construct, message: `${query}: ${construct}: ${advice}` })
 }
 
-/** Names what is being defined in the messages of what `define` throws. */
+/** Names what is being defined in the messages of what `define` throws; what is around it names it better. */
 export const defining = <A>(name: string, define: () => A): A => {
   definitions.push(name)
   try {

@@ -86,7 +86,7 @@ export const codec = (field: Any, where: string): Codec => {
 export const wireOf = (type: ColumnType.ColumnType, value: Value): Json => value === null ? null : ColumnType.toWire(type, value)
 
 export const codecs = (fields: Fields, where: string): Codecs => {
-  const result: Record<string, Codec> = {}
+  const result: Record<string, Codec> = Object.create(null) as {}
   for (const [name, field] of Object.entries(fields)) {
     if (name === "__proto__") throw new TypeError(`${where}: "__proto__" cannot be a field`)
     result[name] = codec(field, `${where}.${name}`)

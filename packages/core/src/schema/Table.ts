@@ -74,7 +74,7 @@ export const make = <const C extends Columns, const K extends keyof C & string>(
   readonly optimistic?: { readonly [P in keyof C]?: Optimistic<{ readonly [Q in keyof C]: Column.Type<C[Q]> }, Column.Type<C[P]>> }
 }): Class<C, K> => {
   checkName(tableName)
-  const columns: Record<string, Column.Any> = {}
+  const columns: Record<string, Column.Any> = Object.create(null) as {}
   const names = new Map<string, string>()
   for (const [property, column] of Object.entries<Column.Any>(options.columns)) {
     if (!Column.isColumn(column)) throw new TypeError(`Table ${tableName}: ${property} is not a column`)
@@ -83,7 +83,7 @@ export const make = <const C extends Columns, const K extends keyof C & string>(
     const name = owned.columnName ?? property
     const other = names.get(name)
     if (other !== undefined) throw new TypeError(`Table ${tableName}: ${other} and ${property} are the same column "${name}"`)
-    if (name.length === 0 || name.length > 63 || name.includes("\0")) throw new TypeError(`Table ${tableName}: "${name}" cannot be a column's name`)
+    if (!isName(name)) throw new TypeError(`Table ${tableName}: "${name}" cannot be a column's name`)
     names.set(name, property)
     columns[property] = owned
   }
@@ -91,7 +91,7 @@ export const make = <const C extends Columns, const K extends keyof C & string>(
   if (primaryKey.length === 0) throw new TypeError(`Table ${tableName}: a table needs a primary key`)
   if (new Set(primaryKey).size !== primaryKey.length) throw new TypeError(`Table ${tableName}: its primary key names a column twice`)
   for (const property of primaryKey) {
-    const column = Object.hasOwn(columns, property) ? columns[property] : undefined
+    const column = columns[property]
     if (column === undefined) throw new TypeError(`Table ${tableName}: its primary key names "${property}", which is not a column`)
     if (column.isNullable) throw new TypeError(`Table ${tableName}: "${property}" is nullable, and a primary key must not be`)
     if (column.type.kind === "jsonb") throw new TypeError(`Table ${tableName}: "${property}" is JSON, which has no equality that a primary key needs`)
@@ -119,10 +119,13 @@ export const make = <const C extends Columns, const K extends keyof C & string>(
 
 const checkName = (tableName: string): void => {
   const parts = tableName.split(".")
-  if (parts.length > 2 || parts.some((part) => part.length === 0 || part.length > 63 || part.includes("\0") || part.includes("\""))) {
+  if (parts.length > 2 || !parts.every(isName)) {
     throw new TypeError(`Table "${tableName}": a name is "table" or "schema.table", each part of 1 to 63 bytes`)
   }
 }
+
+/** What Postgres takes for an identifier without cutting it. */
+const isName = (name: string): boolean => name.length > 0 && !name.includes("\0") && new TextEncoder().encode(name).length <= 63
 
 /** Two classes may stand for one declaration (`class Task extends Table.make(…)`). */
 export const isSame = (a: Any, b: Any): boolean => a.columns === b.columns
@@ -142,7 +145,7 @@ export const insertRow = (table: Any, input: object): Row => {
   const given = known(table, input)
   const row: Record<string, Value> = {}
   for (const [property, column] of Object.entries(table.columns)) {
-    const value = given[property]
+    const value = Object.hasOwn(given, property) ? given[property] : undefined
     if (value !== undefined) row[property] = canonical(table, property, column, value)
     else if (column.defaultValue !== undefined) row[property] = column.defaultValue
     else if (column.isGenerated) continue
@@ -181,10 +184,9 @@ export const keyRow = (table: Any, input: object): Row => {
 export const optimisticRow = (table: Any, row: Row, now: string): Row | null => {
   const complete: Record<string, Value> = {}
   for (const [property, column] of Object.entries(table.columns)) {
-    const value = row[property]
-    if (value !== undefined) complete[property] = value
+    if (Object.hasOwn(row, property)) complete[property] = row[property]!
     else {
-      const fill = table.optimistic[property]
+      const fill = Object.hasOwn(table.optimistic, property) ? table.optimistic[property] : undefined
       if (fill === undefined) return null
       complete[property] = canonical(table, property, column, fill(row as never, { now }))
     }

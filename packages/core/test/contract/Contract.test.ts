@@ -38,6 +38,17 @@ describe("what types cannot see is refused where a contract is defined", () => {
   })
 })
 
+it("names of the prototype are no names of the contract", () => {
+  for (const name of ["constructor", "toString", "__proto__"]) {
+    assert.isUndefined(Board.tables[name])
+    assert.isUndefined(Board.access[name])
+    assert.isUndefined((Board as Contract.Any).queries[name])
+    assert.isUndefined((Board as Contract.Any).mutations[name])
+  }
+  class Odd extends Table.make("constructor", { columns: { constructor: Column.text.nullable(), id: Column.uuid }, primaryKey: ["id"] }) {}
+  assert.deepStrictEqual(Table.insertRow(Odd, { id: "00000000-0000-4000-8000-000000000001" }), { constructor: null, id: "00000000-0000-4000-8000-000000000001" } as never)
+})
+
 describe("hashes", () => {
   const build = (title: Column.Column<string | null>, name = "openTasks") => {
     class T extends Table.make("t", { columns: { id: Column.uuid, title }, primaryKey: ["id"] }) {}

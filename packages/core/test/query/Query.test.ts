@@ -80,7 +80,8 @@ describe("what cannot be kept exact is UnsupportedQuery where it is defined", ()
 
   it("names the query and the construct, and says what to do", () => {
     const error = refused(() => Query.make("openTasks", {}, () => rows.limit(10).where((t) => t.done)))
-    assert.deepInclude(error, { _tag: "UnsupportedQuery", query: "a query over app.tasks", construct: "where after limit" })
+    assert.deepInclude(error, { _tag: "UnsupportedQuery", query: "query openTasks", construct: "where after limit" })
+    assert.deepInclude(refused(() => rows.limit(10).where((t) => t.done)), { query: "a query over app.tasks" })
     assert.include(error.message, "say where first")
     const parameter = refused(() => Query.make("byIds", { ids: Schema.Array(Schema.String) }, () => rows))
     assert.deepInclude(parameter, { query: "query byIds", construct: "parameter ids" })
