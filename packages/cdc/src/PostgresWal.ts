@@ -31,18 +31,25 @@ import { ChangeSource, ChangeSourceError, CorruptStep, EpochChanged, PositionLos
 import * as Correction from "./Correction.ts"
 import * as Assembly from "./internal/assembly.ts"
 import { Backlog } from "./internal/backlog.ts"
+import * as ChangeSet from "./internal/changeSet.ts"
 import * as Database from "./internal/database.ts"
 import * as Lsn from "./internal/lsn.ts"
 import { MalformedMessage } from "./internal/pgoutput.ts"
 import * as RangeRead from "./internal/rangeRead.ts"
 import * as Replication from "./internal/replication.ts"
 import * as Slot from "./internal/slot.ts"
+import * as Spool from "./internal/spool.ts"
 import * as Snapshot from "./Snapshot.ts"
 import * as TransactionLog from "./TransactionLog.ts"
 
 export interface Options {
   /** Where to open the replication connection, if not where `PgClient` connects: a pooler does not pass it on. */
   readonly url?: Redacted.Redacted
+  /**
+   * How much may wait in memory, about: of one transaction, and of all that was not acknowledged yet. What goes beyond waits in
+   * temporary files. 64 MiB by default.
+   */
+  readonly memoryBytes?: number
 }
 
 /** The tables must have been installed. Fails where the database is not as it should be; the message says what to do. */
@@ -55,6 +62,8 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   const pg = yield* PgClient.PgClient
   const config: PgClient.PgClientConfig = options.url === undefined ? pg.config : { url: options.url }
   const slots = yield* Slot.make(pg, tables)
+  const memoryBytes = options.memoryBytes ?? defaultMemoryBytes
+  const spool = Spool.make()
   const backlog = new Backlog()
   const log = TransactionLog.make()
   /** Where the last transactions ended up, for tokens. */
@@ -82,12 +91,14 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
     settling = [...settling.slice(0, 1), moment]
     settle()
   }
-  const commit = ({ changes, endLsn, isMarked, truncated, xid }: Assembly.Committed) => {
-    if (changes.length > 0 || truncated.length > 0 || isMarked) {
+  const commit = ({ bytes, chunks, endLsn, isMarked, truncated, xid }: Assembly.Committed) => {
+    if (bytes > 0 || truncated.length > 0 || isMarked) {
+      const isLate = backlog.bytes + bytes > memoryBytes
+      const kept = isLate ? ChangeSet.store(chunks, spool) : chunks
       const id = Snapshot.widen(xid, near)
-      log.append([{ id, position: endLsn, changes, truncated }])
+      log.append([{ id, position: endLsn, changes: ChangeSet.flat(kept), truncated }])
       remember(positions, `${id}`, endLsn)
-      backlog.push({ position: endLsn, transactions: [`${id}`], truncated, chunks: chunked(changes) })
+      backlog.push({ position: endLsn, transactions: [`${id}`], truncated, chunks: kept }, isLate ? 0 : bytes)
     }
     backlog.pass(endLsn)
   }
@@ -120,7 +131,7 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
       note(yield* slots.renew(slot))
       backlog.begin(slot.start)
     }
-    const assembly = Assembly.make(slots.captured)
+    const assembly = Assembly.make(slots.captured, spool, memoryBytes)
     connected = connection
     yield* Deferred.succeed(opened, undefined)
     return yield* Effect.mapError(
@@ -312,6 +323,8 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
 const ask = (pg: PgClient.PgClient, statement: string, parameters: ReadonlyArray<unknown> = []) =>
   Effect.mapError(Database.query(pg, statement, parameters), Database.failed)
 
+const defaultMemoryBytes = 64 * 1024 * 1024
+
 const minWaitMillis = 20
 const maxWaitMillis = 5_000
 
@@ -341,17 +354,6 @@ const inSnapshot = <A>(
   )
 
 const settings = Object.entries(Sql.sessionSettings).map(([name, value]) => `set_config('${name}', ${Sql.string(value)}, true)`).join(", ")
-
-const maxChunk = 1024
-
-const chunked = <A>(all: ReadonlyArray<A>): Iterable<ReadonlyArray<A>> => {
-  if (all.length <= maxChunk) return all.length === 0 ? [] : [all]
-  return {
-    *[Symbol.iterator]() {
-      for (let from = 0; from < all.length; from += maxChunk) yield all.slice(from, from + maxChunk)
-    }
-  }
-}
 
 const remembered = 100_000
 

@@ -18,7 +18,7 @@ export interface Transaction {
   /** Null as long as no step has it. */
   readonly position: Position | null
   /** As they happened, not netted, in any order. Of a table that it truncated, only those after that. */
-  readonly changes: ReadonlyArray<Change>
+  readonly changes: Iterable<Change>
   /** Tables that it emptied. All transactions before it on such a table precede it in positions and in visibility. */
   readonly truncated: ReadonlyArray<string>
 }

@@ -3,28 +3,31 @@
  *
  * Invariant: a transaction comes out once its commit was decoded, or not at all: a cut in the middle leaves nothing.
  *
- * Time per row: one pass over its declared columns; a second lookup by key where the transaction has several changes.
- * Memory: the open transaction's changes.
+ * Time per row: one pass over its declared columns. Memory: that of a `ChangeSet`, of which there is one at a time.
  */
-import type { Change } from "@headwater/core/Change"
 import * as ColumnType from "@headwater/core/ColumnType"
 import * as Key from "@headwater/core/Key"
-import type { Row } from "@headwater/core/Row"
+import * as Row from "@headwater/core/Row"
 import type * as Table from "@headwater/core/Table"
 import type { Value } from "@headwater/core/Value"
-import { CorruptStep, SourceMisconfigured } from "../ChangeSource.ts"
+import { SourceMisconfigured } from "../ChangeSource.ts"
+import * as ChangeSet from "./changeSet.ts"
 import * as Pgoutput from "./pgoutput.ts"
+import type { Spool } from "./spool.ts"
 
 export interface Committed {
   /** The lower 32 bits of its id. */
   readonly xid: number
   /** Where the record of its commit ends. */
   readonly endLsn: number
-  readonly changes: ReadonlyArray<Change>
-  /** `Table.tableName`s. Changes before that are not in `changes`. */
+  /** Netted by key. */
+  readonly chunks: ChangeSet.Chunks
+  /** `Table.tableName`s. Changes before that are not in `chunks`. */
   readonly truncated: ReadonlyArray<string>
   /** It left a message, so that somebody can wait for it, whatever else it did. */
   readonly isMarked: boolean
+  /** About what its changes take in memory. */
+  readonly bytes: number
 }
 
 /** A captured table, and where it is in the database. */
@@ -45,7 +48,9 @@ export interface Assembly {
 }
 
 /** For one connection: the server describes relations anew on each. */
-export const make = (tables: ReadonlyArray<Captured>): Assembly => {
+export const make = (tables: ReadonlyArray<Captured>, spool: Spool, memoryBytes: number): Assembly => {
+  const equals = new Map(tables.map(({ table }) => [table.tableName, Row.equals(table)]))
+  const same: ChangeSet.Same = (table, a, b) => equals.get(table)!(a, b)
   const readers = new Map(tables.map((captured) => [`${captured.schema}.${captured.name}`, reader(captured)]))
   const byRelation = new Map<Pgoutput.Relation, Reader>()
   const find = (relation: Pgoutput.Relation) => readers.get(`${relation.schema}.${relation.name}`)
@@ -64,17 +69,17 @@ export const make = (tables: ReadonlyArray<Captured>): Assembly => {
       switch (message.tag) {
         case "insert": {
           const reader = byRelation.get(message.relation)
-          if (reader) inside().add(reader, null, message.row)
+          if (reader) inside().add(reader, null, message.row, bytes.length)
           return null
         }
         case "update": {
           const reader = byRelation.get(message.relation)
-          if (reader) inside().add(reader, whole(reader, message.old, message.oldIsKey), message.row)
+          if (reader) inside().add(reader, whole(reader, message.old, message.oldIsKey), message.row, bytes.length)
           return null
         }
         case "delete": {
           const reader = byRelation.get(message.relation)
-          if (reader) inside().add(reader, whole(reader, message.old, message.oldIsKey), null)
+          if (reader) inside().add(reader, whole(reader, message.old, message.oldIsKey), null, bytes.length)
           return null
         }
         case "relation": {
@@ -94,13 +99,12 @@ export const make = (tables: ReadonlyArray<Captured>): Assembly => {
         }
         case "begin":
           if (open !== null) throw new Pgoutput.MalformedMessage("pgoutput: a transaction inside of a transaction")
-          open = new Open(message.xid)
+          open = new Open(message.xid, ChangeSet.make(spool, memoryBytes, same))
           return null
         case "commit": {
-          const { isMarked, truncated, xid } = inside()
-          const changes = inside().net()
+          const { bytes, changes, isMarked, truncated, xid } = inside()
           open = null
-          return { xid, endLsn: message.endLsn, changes, truncated, isMarked }
+          return { xid, endLsn: message.endLsn, chunks: changes.chunks(), truncated, isMarked, bytes }
         }
         case "message":
           if (message.transactional && message.prefix === markPrefix) inside().isMarked = true
@@ -124,9 +128,9 @@ interface Reader {
   /** By column name. */
   readonly has: (column: string) => boolean
   readonly bind: (relation: Pgoutput.Relation) => void
-  /** `before` is what the update changed, if that is known: unchanged values are taken from there. */
-  readonly row: (tuple: Pgoutput.Tuple, before: Pgoutput.Tuple | null, beforeRow: Row | null) => Row
-  readonly key: (row: Row) => string
+  /** Of an update also what was there before: unchanged values are taken from it, or all of it where nothing changed. */
+  readonly row: (tuple: Pgoutput.Tuple, before: Pgoutput.Tuple | null, beforeRow: Row.Row | null) => Row.Row
+  readonly key: (row: Row.Row) => string
 }
 
 interface Field {
@@ -159,73 +163,55 @@ const reader = ({ table }: Captured): Reader => {
     },
     row(tuple, before, beforeRow) {
       const row: Record<string, Value> = {}
+      let isChanged = before === null
       for (const { index, parse, property } of fields) {
         const text = tuple[index]
         if (before !== null && (text === Pgoutput.unchanged || text === before[index])) row[property] = beforeRow![property]!
-        else row[property] = text === null || text === undefined ? null : parse(text)
+        else {
+          row[property] = text === null || text === undefined ? null : parse(text)
+          isChanged = true
+        }
       }
-      return Object.freeze(row)
+      return isChanged ? Object.freeze(row) : beforeRow!
     },
     key: Key.make(table)
   }
 }
 
+/** What a change takes beside its texts: rows, key, and their places in maps. */
+const objectBytes = 400
+
 /** A transaction that has not ended yet. */
 class Open {
   readonly xid: number
+  readonly changes: ChangeSet.ChangeSet
   readonly truncated: Array<string> = []
   isMarked = false
-  /** By table and key; what became of the row since the transaction began. */
-  #nets = new Map<string, Map<string, Change>>()
+  bytes = 0
 
-  constructor(xid: number) {
+  constructor(xid: number, changes: ChangeSet.ChangeSet) {
     this.xid = xid
+    this.changes = changes
   }
 
-  add(reader: Reader, before: Pgoutput.Tuple | null, after: Pgoutput.Tuple | null): void {
+  add(reader: Reader, before: Pgoutput.Tuple | null, after: Pgoutput.Tuple | null, logBytes: number): void {
+    const { key: keyOf, tableName } = reader
     const old = before === null ? null : reader.row(before, null, null)
     const row = after === null ? null : reader.row(after, before, old)
-    const oldKey = old === null ? null : reader.key(old)
-    const key = row === null ? null : reader.key(row)
-    if (oldKey === key) return this.#put(reader.tableName, key!, old, row)
-    if (oldKey !== null) this.#put(reader.tableName, oldKey, old, null)
-    if (key !== null) this.#put(reader.tableName, key, null, row)
-  }
-
-  #put(table: string, key: string, before: Row | null, after: Row | null): void {
-    let changes = this.#nets.get(table)
-    if (changes === undefined) this.#nets.set(table, changes = new Map())
-    const earlier = changes.get(key)
-    if (earlier === undefined) {
-      changes.set(key, { table, before, after })
-      return
-    }
-    if ((earlier.after === null) !== (before === null)) {
-      throw new CorruptStep({ table, message: `Two changes of the row ${key} of ${table} in one transaction do not follow each other` })
-    }
-    if (earlier.before === null && after === null) changes.delete(key)
-    else changes.set(key, { table, before: earlier.before, after })
+    if (row === old) return // only columns that are not declared
+    const bytes = logBytes + objectBytes
+    this.bytes += bytes
+    if (old === null) return this.changes.put(tableName, keyOf(row!), null, row, bytes)
+    if (row === null) return this.changes.put(tableName, keyOf(old), old, null, bytes)
+    const oldKey = keyOf(old)
+    const key = keyOf(row)
+    if (oldKey === key) return this.changes.put(tableName, key, old, row, bytes)
+    this.changes.put(tableName, oldKey, old, null, bytes)
+    this.changes.put(tableName, key, null, row, 0)
   }
 
   truncate(table: string): void {
-    this.#nets.delete(table)
+    this.changes.truncate(table)
     if (!this.truncated.includes(table)) this.truncated.push(table)
   }
-
-  net(): ReadonlyArray<Change> {
-    const all: Array<Change> = []
-    for (const changes of this.#nets.values()) {
-      for (const change of changes.values()) {
-        if (!isNothing(change)) all.push(change)
-      }
-    }
-    return all
-  }
-}
-
-/** Values that did not change are the same objects, but for what changed back and forth. */
-const isNothing = ({ after, before }: Change): boolean => {
-  if (before === null || after === null) return false
-  for (const property in before) if (!Object.is(before[property], after[property])) return false
-  return true
 }

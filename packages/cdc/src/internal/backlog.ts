@@ -21,7 +21,9 @@ export class Backlog {
   /** Up to there the subscriber has been given steps. */
   delivered: Position = 0
   acknowledged: Position = 0
-  #steps: Array<Step> = []
+  /** About what the held steps take in memory. */
+  bytes = 0
+  #steps: Array<{ readonly step: Step; readonly bytes: number }> = []
   #waiting = new Set<() => void>()
   #told = true
 
@@ -29,11 +31,13 @@ export class Backlog {
     this.incarnation++
     this.base = this.passed = this.last = this.delivered = this.acknowledged = base
     this.#steps = []
+    this.bytes = 0
     this.tell()
   }
 
-  push(step: Step): void {
-    this.#steps.push(step)
+  push(step: Step, bytes: number): void {
+    this.#steps.push({ step, bytes })
+    this.bytes += bytes
     this.last = step.position
   }
 
@@ -52,7 +56,7 @@ export class Backlog {
     if (position <= this.acknowledged) return
     this.acknowledged = position
     let done = 0
-    while (done < this.#steps.length && this.#steps[done]!.position <= position) done++
+    while (done < this.#steps.length && this.#steps[done]!.step.position <= position) this.bytes -= this.#steps[done++]!.bytes
     this.#steps.splice(0, done)
     this.tell()
   }
@@ -60,8 +64,8 @@ export class Backlog {
   after(position: Position): ReadonlyArray<Step> {
     const steps = this.#steps
     let from = steps.length
-    while (from > 0 && steps[from - 1]!.position > position) from--
-    return steps.slice(from)
+    while (from > 0 && steps[from - 1]!.step.position > position) from--
+    return steps.slice(from).map(({ step }) => step)
   }
 
   /** What the server need not send again: with nothing outstanding, whatever was read. */
@@ -71,7 +75,7 @@ export class Backlog {
 
   /** Whether all steps up to there were decoded and acknowledged. */
   isDone(lsn: number): boolean {
-    return this.passed >= lsn && (this.#steps.length === 0 || this.#steps[0]!.position > lsn)
+    return this.passed >= lsn && (this.#steps.length === 0 || this.#steps[0]!.step.position > lsn)
   }
 
   /** Calls back whenever something changed, until the result is called. */
