@@ -258,7 +258,16 @@ export const make = <const N extends string, const F extends Field.Fields, A, C 
     if (type === undefined) return Build.unsupported(`parameter ${parameter}`, "its type is not known: compare it with a column, or declare it by one")
     types[parameter] = { type, nullable: field.isNullable || field.isOptional }
   }
-  return { name, plan: finish(query, types), parameters: codecs, origins: query.state.origins } as never
+  const plan = finish(query, types)
+  const unused = new Set(Object.keys(types))
+  Plan.mapNode(plan.root, (part) => {
+    if (part.op === "parameter") unused.delete(part.name)
+    return part
+  })
+  for (const parameter of unused) {
+    return Build.unsupported(`parameter ${parameter}`, "the query does not use it: it is a placeholder, which if and ?: cannot look into; say parameter.isNull().or(…)")
+  }
+  return { name, plan, parameters: codecs, origins: query.state.origins } as never
 })
 
 const asBuilt = (query: unknown): Built =>

@@ -42,6 +42,7 @@ describe("what cannot be kept exact is UnsupportedQuery where it is defined", ()
     ["a value instead of a condition", () => rows.where(() => any(true))],
     ["a text as a condition", () => rows.where((t) => any(t.title))],
     ["a parameter of a list", () => Query.make("q", { ids: Schema.Array(Schema.String) }, () => rows)],
+    ["a parameter that only an if looks at", () => Query.make("q", { mine: Column.boolean }, ({ mine }) => mine ? rows.where((t) => t.done) : rows)],
     ["a parameter used as two types", () => Query.make("q", { a: Schema.String }, ({ a }) => rows.where((t) => t.title.eq(a).and(t.id.eq(any(a)))))],
     ["a parameter of another query", () => {
       let leaked: Expr.Expr<string> | undefined

@@ -190,13 +190,17 @@ it("P7 under random rules, a shape's rows are those of the query over what its r
       ]
     })
     const condition = noPatterns(tree(choose, 2))
-    const query = Query.make("q", { projectId: Project.columns.id, userId: User.columns.id }, ({ projectId, userId }) => {
+    const byProject = choose.below(2) === 0
+    const byUser = choose.below(4) === 0
+    const parameters = { ...byProject ? { projectId: Project.columns.id } : {}, ...byUser ? { userId: User.columns.id } : {} }
+    const query = Query.make("q", parameters, (given) => {
+      const { projectId, userId } = given as Query.Parameters<{ projectId: typeof Project.columns.id; userId: typeof User.columns.id }>
       let rows = Query.from(Task)
-      if (choose.below(2) === 0) rows = rows.where((t) => t.projectId.eq(projectId))
+      if (byProject) rows = rows.where((t) => t.projectId.eq(projectId))
       if (choose.below(2) === 0) rows = rows.where((t) => otherwise(t, condition, choose))
       if (choose.below(3) === 0) rows = rows.where((t) => Query.from(Project).where((p) => p.id.eq(t.projectId).and(p.name.eq("a"))).exists().or(t.done))
       if (choose.below(4) === 0) rows = rows.where((t) => Query.from(User).where((u) => u.id.eq(t.assigneeId).and(u.name.eq("a"))).notExists())
-      if (choose.below(4) === 0) rows = rows.where((t) => Query.from(Collaborator).where((c) => c.projectId.eq(t.projectId).and(c.userId.eq(userId))).exists())
+      if (byUser) rows = rows.where((t) => Query.from(Collaborator).where((c) => c.projectId.eq(t.projectId).and(c.userId.eq(userId))).exists())
       rows = choose.below(2) === 0 ? rows.orderBy("estimate", "desc") : rows.orderBy("rank")
       return choose.below(2) === 0 ? rows.limit(3) : rows
     })
