@@ -1,0 +1,13 @@
+/** Each module as a namespace. Where the size of a bundle counts, import `@headwater/server/Headwater` and so on. */
+export * as Authentication from "./Authentication.ts"
+export * as Authorization from "./Authorization.ts"
+export * as Engine from "./Engine.ts"
+export * as Handlers from "./Handlers.ts"
+export * as Headwater from "./Headwater.ts"
+export * as Hub from "./Hub.ts"
+export * as Mutations from "./Mutations.ts"
+export * as PostgresWriter from "./PostgresWriter.ts"
+export * as Session from "./Session.ts"
+export * as Telemetry from "./Telemetry.ts"
+export * as Transport from "./Transport.ts"
+export * as Writer from "./Writer.ts"
