@@ -1,0 +1,139 @@
+/**
+ * One table's rows that pass a static filter, grouped by key columns in two levels, for whoever asks whether a group has
+ * rows. Resident: all such rows, by one read; shared and counted.
+ *
+ * Invariant: once loaded, a group counts the rows at the graph's position whose key columns equal its key; a row with NULL in
+ * one is in no group. Within a step `change` may come in any order; `flips` tells afterwards which groups it concerned.
+ *
+ * Time: O(1) per changed row. Memory: one entry per group, and the rows themselves only where `holdsRows`.
+ */
+import type { Change } from "../../change/Change.ts"
+import type { Key } from "../../data/Key.ts"
+import type { Row } from "../../data/Row.ts"
+import type { HashKey } from "./hashKey.ts"
+
+export interface Group {
+  readonly first: HashKey
+  readonly second: HashKey
+  count: number
+  /** A row that is or was in the group: for the values of its key. */
+  row: Row
+  readonly rows: Map<Key, Row> | null
+  /** Whether it had rows at the step's base; undefined where the step has not touched it. */
+  had: boolean | undefined
+}
+
+/** A group that gained its first row or lost its last one; with `holdsRows` also one whose rows changed otherwise. */
+export interface Flip {
+  readonly group: Group
+  readonly had: boolean
+  readonly has: boolean
+}
+
+export interface Options {
+  readonly filter: (row: Row) => boolean
+  readonly first: (row: Row) => HashKey | undefined
+  readonly second: (row: Row) => HashKey | undefined
+  readonly keyOf: (row: Row) => Key
+  readonly holdsRows: boolean
+}
+
+export class Arrangement {
+  isLoaded = false
+  readonly groups = new Map<HashKey, Map<HashKey, Group>>()
+  #touched: Array<Group> = []
+  readonly #options: Options
+
+  constructor(options: Options) {
+    this.#options = options
+  }
+
+  get(first: HashKey | undefined, second: HashKey | undefined): Group | undefined {
+    if (first === undefined || second === undefined) return undefined
+    const group = this.groups.get(first)?.get(second)
+    return group !== undefined && group.count > 0 ? group : undefined
+  }
+
+  load(rows: ReadonlyArray<Row>): void {
+    for (const row of rows) this.#add(row)
+    this.isLoaded = true
+    this.#settle()
+  }
+
+  change({ after, before }: Change): void {
+    if (before !== null) this.#remove(before)
+    if (after !== null) this.#add(after)
+  }
+
+  truncate(): void {
+    for (const groups of this.groups.values()) {
+      for (const group of groups.values()) {
+        this.#touch(group)
+        group.count = 0
+        group.rows?.clear()
+      }
+    }
+  }
+
+  /** What the step did; ends it. */
+  flips(): ReadonlyArray<Flip> {
+    const flips: Array<Flip> = []
+    for (const group of this.#touched) {
+      const had = group.had!
+      const has = group.count > 0
+      if (had !== has || has && this.#options.holdsRows) flips.push({ group, had, has })
+    }
+    this.#settle()
+    return flips
+  }
+
+  #settle(): void {
+    for (const group of this.#touched) {
+      group.had = undefined
+      if (group.count > 0) continue
+      const groups = this.groups.get(group.first)!
+      groups.delete(group.second)
+      if (groups.size === 0) this.groups.delete(group.first)
+    }
+    this.#touched = []
+  }
+
+  #touch(group: Group): void {
+    if (group.had !== undefined) return
+    group.had = group.count > 0
+    this.#touched.push(group)
+  }
+
+  #add(row: Row): void {
+    const { filter, first, holdsRows, keyOf, second } = this.#options
+    if (!filter(row)) return
+    const one = first(row)
+    const two = second(row)
+    if (one === undefined || two === undefined) return
+    let groups = this.groups.get(one)
+    if (groups === undefined) this.groups.set(one, groups = new Map())
+    let group = groups.get(two)
+    if (group === undefined) {
+      groups.set(two, group = { first: one, second: two, count: 0, row, rows: holdsRows ? new Map() : null, had: undefined })
+    }
+    this.#touch(group)
+    if (group.rows === null) group.count++
+    else group.count = group.rows.set(keyOf(row), row).size
+  }
+
+  #remove(row: Row): void {
+    const { filter, first, keyOf, second } = this.#options
+    if (!filter(row)) return
+    const one = first(row)
+    const two = second(row)
+    if (one === undefined || two === undefined) return
+    const group = this.groups.get(one)?.get(two)
+    if (group === undefined) return
+    this.#touch(group)
+    if (group.rows === null) group.count--
+    else if (group.rows.get(keyOf(row)) !== undefined) {
+      group.rows.delete(keyOf(row))
+      group.count = group.rows.size
+    }
+  }
+}
