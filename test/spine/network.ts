@@ -117,6 +117,8 @@ export const tapped = (tap: Tap) =>
 
     override emit(event: string | symbol, ...args: Array<unknown>): boolean {
       if (event !== "message") return super.emit(event, ...args as [])
+      // A client that has given a socket up does not listen to it any more.
+      if (this.onmessage === null) return false
       tap.received(String(args[0]))
       const heard = super.emit(event, ...args as [])
       tap.handled()

@@ -1,10 +1,10 @@
-/** A change source of its own over the board's database, whose steps are kept. */
+/** A change source over the board's database. */
 import { PgClient } from "@effect/sql-pg"
 import { ChangeSource } from "@headwater/cdc/ChangeSource"
 import * as Install from "@headwater/cdc/Install"
 import * as PostgresWal from "@headwater/cdc/PostgresWal"
 import type { Step } from "@headwater/core/Step"
-import { Effect, Layer, Redacted, Stream } from "effect"
+import { Effect, Redacted, Stream } from "effect"
 import { Board } from "./contract.ts"
 
 export type SourceName = "wal"
@@ -15,9 +15,9 @@ export const pgLayer = (url: string) => PgClient.layer({ url: Redacted.make(url)
 
 export const install = (url: string, source: SourceName) => Effect.asVoid(Effect.provide(Install.install({ source, tables }), pgLayer(url)))
 
-export const layer = (url: string, _source: SourceName) => PostgresWal.layer(tables).pipe(Layer.provide(pgLayer(url)))
+export const layer = (_source: SourceName) => PostgresWal.layer(tables)
 
-/** Goes on until the scope closes. */
+/** Keeps its steps until the scope closes. */
 export const collect = Effect.gen(function*() {
   const source = yield* ChangeSource
   const start = yield* source.position

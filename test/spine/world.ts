@@ -251,7 +251,7 @@ export const run = async (
     for (const participant of participants) open(participant, "marks", {})
     for (let tick = 1; tick <= ticks; tick++) {
       const participant = participants[random.int(cast.length)]
-      const dice = participant === undefined ? random.pick([30, 31, 32, 33, 50, 51, 52, 81, 86, 99]) : random.int(100)
+      const dice = participant === undefined ? random.pick([30, 31, 32, 33, 50, 51, 52, 81, 86]) : random.int(100)
       const writer = random.pick(writers)
       const statements = schedule.outside()
       const choice = schedule.query()
