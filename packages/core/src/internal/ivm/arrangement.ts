@@ -41,6 +41,7 @@ export interface Options {
 export class Arrangement {
   isLoaded = false
   readonly groups = new Map<HashKey, Map<HashKey, Group>>()
+  #firsts: Map<HashKey, Set<HashKey>> | null = null
   #touched: Array<Group> = []
   readonly #options: Options
 
@@ -52,6 +53,18 @@ export class Arrangement {
     if (first === undefined || second === undefined) return undefined
     const group = this.groups.get(first)?.get(second)
     return group !== undefined && group.count > 0 ? group : undefined
+  }
+
+  /** Makes `firstsOf` work from now on; costs memory. */
+  reverse(): void {
+    if (this.#firsts !== null) return
+    this.#firsts = new Map()
+    for (const groups of this.groups.values()) for (const group of groups.values()) this.#connect(group)
+  }
+
+  /** The first keys of the groups with that second one, those that this step emptied too. */
+  firstsOf(second: HashKey): ReadonlySet<HashKey> | undefined {
+    return this.#firsts!.get(second)
   }
 
   load(rows: ReadonlyArray<Row>): void {
@@ -94,8 +107,16 @@ export class Arrangement {
       const groups = this.groups.get(group.first)!
       groups.delete(group.second)
       if (groups.size === 0) this.groups.delete(group.first)
+      const firsts = this.#firsts?.get(group.second)
+      if (firsts?.delete(group.first) && firsts.size === 0) this.#firsts!.delete(group.second)
     }
     this.#touched = []
+  }
+
+  #connect({ first, second }: Group): void {
+    const firsts = this.#firsts!.get(second)
+    if (firsts === undefined) this.#firsts!.set(second, new Set([first]))
+    else firsts.add(first)
   }
 
   #touch(group: Group): void {
@@ -115,6 +136,7 @@ export class Arrangement {
     let group = groups.get(two)
     if (group === undefined) {
       groups.set(two, group = { first: one, second: two, count: 0, row, rows: holdsRows ? new Map() : null, had: undefined })
+      if (this.#firsts !== null) this.#connect(group)
     }
     this.#touch(group)
     if (group.rows === null) group.count++

@@ -11,6 +11,7 @@ import type { Bound } from "../../change/Range.ts"
 import type { Row } from "../../data/Row.ts"
 import type { Value } from "../../data/Value.ts"
 import { type Expression, typeOf } from "../../query/Plan.ts"
+import * as Semantics from "../../query/Semantics.ts"
 import * as ColumnType from "../../schema/ColumnType.ts"
 import { columnComparison, mentions } from "./conjuncts.ts"
 import { hashOf, type HashKey, type Scalar, tuple } from "./hashKey.ts"
@@ -32,8 +33,9 @@ type ColumnExpression = Extract<Expression, { readonly op: "column" }>
 
 const maxInValues = 64
 
-/** `conjuncts` are those that mention bound values. */
-export const plan = (conjuncts: ReadonlyArray<Expression>, source: string): Access => {
+/** What an index can answer of these conjuncts. */
+export const plan = (all: ReadonlyArray<Expression>, source: string): Access => {
+  const conjuncts = open(all)
   const answered = new Set<Expression>()
   const equalities: Array<Access["equalities"][number]> = []
   const ranges = new Map<string, Array<{ readonly at: Expression; readonly column: ColumnExpression; readonly bound: NonNullable<Access["range"]>["bounds"][number] }>>()
@@ -67,7 +69,16 @@ export const plan = (conjuncts: ReadonlyArray<Expression>, source: string): Acce
   return { equalities, range: { column: best[0]!.column, bounds: best.map(({ bound }) => bound) }, answered }
 }
 
-export interface Indexed {
+/** Which of a shape's conjuncts its index answers, and the columns that it pins to a bound value. */
+export const answers = (conjuncts: ReadonlyArray<Expression>, source: string): { readonly answered: ReadonlySet<Expression>; readonly pins: ReadonlyMap<string, Expression> } => {
+  const { answered, equalities } = plan(conjuncts, source)
+  return { answered, pins: new Map(equalities.flatMap(({ column, values }) => values.length === 1 ? [[column.column, values[0]!] as const] : [])) }
+}
+
+const open = (conjuncts: ReadonlyArray<Expression>): ReadonlyArray<Expression> =>
+  conjuncts.filter((at) => mentions(at).bound && !mentions(at).exists)
+
+interface Indexed {
   readonly bound: Bound
 }
 
@@ -76,14 +87,14 @@ const noRow: Row = {}
 const noBound: Bound = { parameters: {}, principal: {} }
 
 export class BindingIndex<B extends Indexed> {
-  size = 0
   readonly #groups = new Map<HashKey, Array<B> | IntervalTree<B>>()
   readonly #entries = new Map<B, ReadonlyArray<readonly [IntervalTree<B>, HashKey, Entry<B>]>>()
   readonly #keyOf: (row: Row, bound: Bound) => HashKey | undefined
   readonly #keysOf: ReadonlyArray<(row: Row, bound: Bound) => HashKey | undefined>
   readonly #range: { readonly column: string; readonly compare: (a: Value, b: Value) => number; readonly bounds: ReadonlyArray<{ readonly read: Scalar; readonly isLow: boolean; readonly isOpen: boolean }> } | null
 
-  constructor(access: Access, compile: (expression: Expression) => Scalar) {
+  constructor(access: Access) {
+    const { compile } = Semantics
     this.#keyOf = tuple(access.equalities.map(({ column: { column, type } }) => ({ read: (row) => row[column]!, hash: hashOf(type) })))
     let combinations: Array<Array<{ readonly read: Scalar; readonly hash: (value: Value) => HashKey }>> = [[]]
     for (const { column, values } of access.equalities) {
@@ -98,7 +109,6 @@ export class BindingIndex<B extends Indexed> {
   }
 
   add(binding: B): void {
-    this.size++
     const range = this.#range
     if (range === null) {
       for (const key of this.#keys(binding.bound)) {
@@ -120,7 +130,6 @@ export class BindingIndex<B extends Indexed> {
   }
 
   delete(binding: B): void {
-    this.size--
     if (this.#range === null) {
       for (const key of this.#keys(binding.bound)) {
         const group = this.#groups.get(key) as Array<B>
@@ -137,13 +146,12 @@ export class BindingIndex<B extends Indexed> {
     this.#entries.delete(binding)
   }
 
-  /** The bindings that a row with these columns can concern; not to be kept, and changed by the next call with that `buffer`. */
+  /** As `AccessPath.find`. */
   find(row: Row, buffer: Array<B>): ReadonlyArray<B> {
     const key = this.#keyOf(row, noBound)
     const group = key === undefined ? undefined : this.#groups.get(key)
     if (group === undefined) return none
     if (Array.isArray(group)) return group
-    buffer.length = 0
     const value = row[this.#range!.column]!
     if (value !== null) group.search(value, buffer)
     return buffer

@@ -2,8 +2,8 @@
  * A shape compiled once, with all its live bindings: what a changed row means to which of them, and what they must read.
  *
  * The condition's conjuncts are of three kinds. Static ones (row and literals only) are tested once per row. Those that
- * an index over the bindings answers are not tested at all. The rest is tested for each binding that the index finds; where
- * there is no index although the condition depends on bound values, that is every binding: a *scanned* shape.
+ * an index over the bindings answers are not tested at all. The rest is tested for each binding that its path finds; where
+ * there is no path although the condition depends on bound values, that is every binding: a *scanned* shape (`accessPath`).
  *
  * Time per changed row: the static test, one index lookup for the row before and one after, O(1) or O(log n) for each
  * binding found. Nothing grows with the number of bindings, except where scanned.
@@ -16,7 +16,8 @@ import type { Expression } from "../../query/Plan.ts"
 import * as Semantics from "../../query/Semantics.ts"
 import type { Shape } from "../../query/Shape.ts"
 import * as ColumnType from "../../schema/ColumnType.ts"
-import { type Access, BindingIndex, plan } from "./bindingIndex.ts"
+import { type AccessPath, choose, Everyone } from "./accessPath.ts"
+import { answers } from "./bindingIndex.ts"
 import { mentions } from "./conjuncts.ts"
 import { ByBound } from "./byBound.ts"
 import { type Arrangements, compile, type Holder, type Occurrence, type Scope, type Turn } from "./exists.ts"
@@ -56,7 +57,7 @@ export class CompiledShape implements Holder {
   uses = 0
   /** Those whose `exists` can be evaluated; found by index. */
   readonly bindings: ByBound<Live>
-  readonly index: BindingIndex<Live>
+  readonly path: AccessPath<Live>
   readonly isScanned: boolean
   readonly #held: Array<HeldIndex> = []
   readonly scope: Scope
@@ -80,18 +81,17 @@ export class CompiledShape implements Holder {
     this.#services = services
     const { limit, order, source, where } = shape.select
     const statics: Array<Expression> = []
-    const bound: Array<Expression> = []
-    const others: Array<Expression> = []
+    const open: Array<Expression> = []
     for (const at of where) {
-      const about = mentions(at)
-      ;(about.exists ? others : about.bound ? bound : statics).push(at)
+      const { bound, exists } = mentions(at)
+      ;(bound || exists ? open : statics).push(at)
     }
-    const access: Access = plan(bound, source)
-    const residual = [...bound.filter((at) => !access.answered.has(at)), ...others]
-    this.isScanned = access.equalities.length === 0 && access.range === null && (shape.parameterNames.length > 0 || shape.principalFields.length > 0)
-    this.index = new BindingIndex(access, (expression) => Semantics.compile(expression))
-    const pins = new Map(access.equalities.flatMap(({ column, values }) => values.length === 1 ? [[column.column, values[0]!] as const] : []))
+    const { answered, pins } = answers(open, source)
+    const residual = open.filter((at) => !answered.has(at))
     this.scope = compile(residual, { arrangements: services, holder: this, parent: null, pins, required: true, sign: 1, source })
+    const path = choose<Live>(open, source, this.scope.occurrenceOf)
+    this.isScanned = path === null && shape.parameterNames.length + shape.principalFields.length > 0
+    this.path = path ?? new Everyone()
     this.#hasResidual = residual.length > 0
     this.#static = Semantics.condition(statics)
     this.#hasStatic = statics.length > 0
@@ -130,13 +130,13 @@ export class CompiledShape implements Holder {
 
   add(binding: Live): void {
     this.bindings.add(binding)
-    this.index.add(binding)
+    this.path.add(binding)
   }
 
   delete(binding: Live): void {
     if (!this.bindings.all.has(binding)) return
     this.bindings.delete(binding)
-    this.index.delete(binding)
+    this.path.delete(binding)
   }
 
   touch(binding: Live): void {
@@ -174,24 +174,29 @@ export class CompiledShape implements Holder {
     if (this.#held.length > 0 && is && table.wasHeld()) for (const index of this.#held) index.move(table.current())
     let now: ReadonlyArray<Live> | null = null
     if (is) {
-      now = this.index.find(after!, this.#after)
+      this.#after.length = 0
+      now = this.path.find(after!, this.#after)
       counts.tested += now.length
       if (this.isScanned) counts.scanned += now.length
       for (let i = 0; i < now.length; i++) {
         const binding = now[i]!
+        if (binding.stamp === stamp) continue
         binding.stamp = stamp
         if (!this.#hasResidual || this.scope.test(after!, binding.bound)) binding.put(table.current(), table.before)
         else if (before !== null && table.wasHeld()) binding.drop(table.current(), table.before!)
       }
     }
     if (was && table.wasHeld()) {
-      const then = this.index.find(before!, this.#before)
+      this.#before.length = 0
+      const then = this.path.find(before!, this.#before)
       if (then === now) return
       counts.tested += then.length
       if (this.isScanned) counts.scanned += then.length
       for (let i = 0; i < then.length; i++) {
         const binding = then[i]!
-        if (binding.stamp !== stamp) binding.drop(table.current(), table.before!)
+        if (binding.stamp === stamp) continue
+        binding.stamp = stamp
+        binding.drop(table.current(), table.before!)
       }
     }
   }
@@ -217,7 +222,7 @@ export class CompiledShape implements Holder {
   shown(root: Occurrence, key: HashKey): ReadonlyArray<{ readonly binding: Live; readonly row: Row }> {
     const shown: Array<{ readonly binding: Live; readonly row: Row }> = []
     for (const held of this.indexHeld(root).get(key) ?? []) {
-      for (const binding of this.index.find(held.row, this.#after)) if (binding.shows(held)) shown.push({ binding, row: held.row })
+      for (const binding of new Set(this.path.find(held.row, []))) if (binding.shows(held)) shown.push({ binding, row: held.row })
     }
     return shown
   }

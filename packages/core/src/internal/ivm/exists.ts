@@ -256,6 +256,8 @@ const unsupported = (what: string): UnsupportedQuery =>
 export interface Scope {
   readonly test: (row: Row, bound: Bound) => boolean
   readonly occurrences: ReadonlyArray<Occurrence>
+  /** That of an `exists`. */
+  readonly occurrenceOf: (exists: Expression) => Occurrence | undefined
 }
 
 /** Whether it can be evaluated: all that it asks is held. */
@@ -297,5 +299,5 @@ export const compile = (all: ReadonlyArray<Expression>, options: CompileOptions)
     }
     return occurrence.test
   }
-  return { test: Semantics.condition(all, { exists }), occurrences: [...occurrences.values()] }
+  return { test: Semantics.condition(all, { exists }), occurrences: [...occurrences.values()], occurrenceOf: (at) => at.op === "exists" ? occurrences.get(at.query) : undefined }
 }
