@@ -51,6 +51,7 @@ const fake = () => {
       return made
     },
     gate: (_, bound) => {
+      for (const other of gates) if (other.user === `${bound.principal["user"]}`) return other.count++, other
       const gate: FakeGate = { ready: false, open: false, user: `${bound.principal["user"]}`, count: 1 }
       gates.add(gate)
       return gate
@@ -273,6 +274,20 @@ it("a gate that closes takes its rows away in the frame of that step, and gives 
   step(() => void graph.rows.set("3", row("3", "a", 1)))
   assert.strictEqual(ann.frames.length, 2)
   assert.strictEqual(hub.stats().bindings, 1)
+})
+
+it("P7 queries with other parameters share a gate, and it closes for all of them", () => {
+  const { fill, graph, hub, step } = setup()
+  graph.rows.set("1", row("1", "a", 1)).set("2", row("2", "b", 1))
+  graph.members.add("ann")
+  const ann = client(hub, "ann")
+  ann.connection.subscribe(1, gated, bound("a", "ann"), { first: true })
+  ann.connection.subscribe(2, gated, bound("b", "ann"), { first: true })
+  ann.connection.received([])
+  fill()
+  assert.deepStrictEqual([ann.rows(1), ann.rows(2)], [[["1", "a", 1]], [["2", "b", 1]]])
+  step(() => void graph.members.delete("ann"))
+  assert.deepStrictEqual([ann.rows(1), ann.rows(2)], [[], []])
 })
 
 it("P7 a masked column is masked for those who may not read it, from the same binding", () => {

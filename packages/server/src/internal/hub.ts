@@ -129,7 +129,6 @@ interface Retained {
 }
 
 interface GateEntry {
-  readonly key: string
   readonly condition: Expression
   readonly bound: Bound
   gate: Gate
@@ -250,8 +249,7 @@ export const make = (environment: Environment): Hub => {
   const { encoder, limits, now, source } = environment
   const entries = new Map<Binding, Entry>()
   const unready = new Set<Entry>()
-  const gates = new Map<string, GateEntry>()
-  const gatesOf = new Map<Gate, GateEntry>()
+  const gates = new Map<Gate, GateEntry>()
   const unreadyGates = new Set<GateEntry>()
   const clients = new Map<string, ConnectionState>()
   const connections = new Set<ConnectionState>()
@@ -599,7 +597,7 @@ export const make = (environment: Environment): Hub => {
       for (const channel of entry.channels.values()) for (const member of channel.members) refresh(member)
     }
     for (const gate of pass.gates) {
-      const entry = gatesOf.get(gate)
+      const entry = gates.get(gate)
       if (entry === undefined) continue
       if (!gate.ready) {
         entry.ready = false
@@ -654,7 +652,8 @@ export const make = (environment: Environment): Hub => {
       if (!entry.gate.ready) continue
       unreadyGates.delete(entry)
       entry.ready = true
-      if (entry.open !== entry.gate.open) {
+      // What it was before is not known where this is the first time.
+      if (entry.open !== entry.gate.open || entry.since === Infinity) {
         entry.open = entry.gate.open
         entry.since = position
       }
@@ -711,17 +710,18 @@ export const make = (environment: Environment): Hub => {
   }
 
   const gateOf = (condition: Expression, bound: Bound): GateEntry => {
-    const key = JSON.stringify([condition, bound], (_, value) => typeof value === "bigint" ? `${value}n` : value)
-    let entry = gates.get(key)
+    const gate = source.gate(condition, bound)
+    // Queries with other parameters may share it: it is the same where what the condition names is the same.
+    let entry = gates.get(gate)
     if (entry === undefined) {
-      const gate = source.gate(condition, bound)
       entry = {
-        key, condition, bound, gate, ready: gate.ready, open: gate.open, since: source.position(), members: new Set(),
-        idleSince: undefined
+        condition, bound, gate, ready: gate.ready, open: gate.open, since: gate.ready ? source.position() : Infinity,
+        members: new Set(), idleSince: undefined
       }
-      gates.set(key, entry)
-      gatesOf.set(gate, entry)
+      gates.set(gate, entry)
       if (!entry.ready) unreadyGates.add(entry)
+    } else {
+      source.release(gate)
     }
     entry.idleSince = undefined
     return entry
@@ -760,8 +760,7 @@ export const make = (environment: Environment): Hub => {
   }
 
   const endGate = (entry: GateEntry) => {
-    gates.delete(entry.key)
-    gatesOf.delete(entry.gate)
+    gates.delete(entry.gate)
     unreadyGates.delete(entry)
     source.release(entry.gate)
   }
@@ -896,13 +895,14 @@ export const make = (environment: Environment): Hub => {
           if (!entry.ready) unready.add(entry)
           for (const channel of entry.channels.values()) for (const member of channel.members) refresh(member)
         }
-        gatesOf.clear()
+        const oldGates = [...gates.values()]
+        gates.clear()
         unreadyGates.clear()
-        for (const entry of gates.values()) {
+        for (const entry of oldGates) {
           entry.gate = source.gate(entry.condition, entry.bound)
           entry.ready = entry.gate.ready
           if (!entry.ready) unreadyGates.add(entry)
-          gatesOf.set(entry.gate, entry)
+          gates.set(entry.gate, entry)
           for (const member of entry.members) refresh(member)
         }
         catchUp(source.position())
