@@ -112,7 +112,8 @@ describe("the checker", () => {
             position: step.position,
             shown,
             carried: carried.map((row) => ["users", row]),
-            receipts: i === 0 && step.position === 310 ? ["store 1"] : []
+            receipts: i === 0 && step.position === 310 ? ["store 1"] : [],
+            messages: 0
           })
         }
         if (step.position === 300) {
@@ -129,6 +130,7 @@ describe("the checker", () => {
         quiets,
         mutations: [{ client: "client 0", name: "bump", bump: String(audit["mutation"]), outcome: "applied" }],
         stores: new Map([["client 0", new Set(["store"])]]),
+        messages: new Map(),
         violations: []
       }
     })

@@ -156,13 +156,21 @@ const checkEffects = async (shadow: Client, recording: Recording, problems: Arra
   if (sum!.counted !== sum!.audited) report("", `counters stand at ${sum!.counted} after ${sum!.audited} audits`)
 }
 
-/** The first ones, with the last steps before. */
+/** The first ones, with the last steps and messages before. */
 export const describe = (problems: ReadonlyArray<Problem>, recording: Recording): string => {
-  const first = problems.slice(0, 6).map(({ client, message, position, promise }) => `${promise} at ${position}${client && ` at ${client}`}: ${message}`)
-  const at = problems.find(({ position }) => position > 0)?.position
-  const steps = at === undefined ? [] : recording.steps.filter(({ position }) => position <= at).slice(-3).map((step) =>
-    `step ${step.position} (${step.transactions.join(", ")})${step.truncated.map((table) => ` truncates ${table}`).join("")}\n${
-      changesOf(step).map(({ after, before, table }) => `  ${table} ${before === null ? "" : `−${show(before)}`} ${after === null ? "" : `+${show(after)}`}`).join("\n")
-    }`)
-  return [`${problems.length} problems, the first:`, ...first, "the last steps up to the first one:", ...steps].join("\n")
+  const lines = [`${problems.length} problems, the first:`]
+  for (const { client, message, position, promise } of problems.slice(0, 6)) lines.push(`${promise} at ${position}${client && ` at ${client}`}: ${message}`)
+  const first = problems.find(({ position }) => position > 0)
+  if (first === undefined) return lines.join("\n")
+  lines.push("the last steps up to the first one:")
+  for (const step of recording.steps.filter(({ position }) => position <= first.position).slice(-4)) {
+    lines.push(`step ${step.position} (${step.transactions.join(", ")})${step.truncated.map((table) => ` truncates ${table}`).join("")}`)
+    for (const { after, before, table } of changesOf(step)) lines.push(`  ${table} ${before === null ? "" : `−${show(before)}`} ${after === null ? "" : `+${show(after)}`}`)
+  }
+  const at = recording.deliveries.find(({ client, position }) => client === first.client && position === first.position)
+  if (at !== undefined) {
+    lines.push(`the last messages of client ${first.client}:`)
+    lines.push(...recording.messages.get(first.client)!.slice(Math.max(0, at.messages - 10), at.messages).map((message) => `  ${message.slice(0, 1500)}`))
+  }
+  return lines.join("\n")
 }

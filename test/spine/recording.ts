@@ -26,6 +26,8 @@ export interface Delivery {
   readonly carried: ReadonlyArray<readonly [table: TableName, row: Fields]>
   /** The mutations whose receipts it carried: the id that the client had then, and its number. */
   readonly receipts: ReadonlyArray<string>
+  /** How many messages the client had sent and received by then. */
+  readonly messages: number
 }
 
 /** What the source held while nobody wrote: right after the step that inserts that mark. */
@@ -45,6 +47,8 @@ export interface Recording {
   readonly mutations: ReadonlyArray<{ readonly client: string; readonly name: string; readonly bump: string | undefined; readonly outcome: "applied" | "rejected" | "unanswered" }>
   /** The ids under which the server knew each client. */
   readonly stores: ReadonlyMap<string, ReadonlySet<string>>
+  /** What each client sent (>) and received (<), for reports. */
+  readonly messages: ReadonlyMap<string, ReadonlyArray<string>>
   /** Found while the run went on: bytes that somebody must not get, values that must be equal and were not. */
   readonly violations: ReadonlyArray<string>
 }

@@ -87,6 +87,7 @@ export const run = async (
   const quiets: Array<Quiet> = []
   const violations = new Set<string>()
   const mutations: Array<{ client: string; name: string; bump: string | undefined; outcome: "applied" | "rejected" | "unanswered" }> = []
+  const logs = new Map<string, ReadonlyArray<string>>()
   const participants: Array<Participant> = []
 
   // Whoever waits is woken by whatever happens.
@@ -115,12 +116,18 @@ export const run = async (
   for (const { name, optimistic, user } of cast) {
     const link = await Network.link(system.port, system.path)
     const wire = Wire.make()
+    const messages: Array<string> = []
+    logs.set(name, messages)
     let applied: Wire.Applied | undefined
     const live: Participant["live"] = new Set()
     const tap: Network.Tap = {
       opened() {},
-      sent: (text) => wire.send(JSON.parse(text) as ClientMessage),
+      sent(text) {
+        messages.push(`> ${text}`)
+        wire.send(JSON.parse(text) as ClientMessage)
+      },
       received(text) {
+        messages.push(`< ${text}`)
         const forbidden = Schedule.forbiddenIn(text, user)
         if (forbidden !== undefined) violations.add(`P7 client ${name} received ${forbidden} in ${text.slice(0, 400)}`)
         const message = JSON.parse(text) as ServerMessage
@@ -143,7 +150,7 @@ export const run = async (
         }
         counts.frames++
         const { carried, epoch, position, receipts } = applied
-        deliveries.push({ client: name, user: Schedule.users[user]!, epoch, position, shown, carried, receipts: receipts.map(({ seq }) => `${wire.store()} ${seq}`) })
+        deliveries.push({ client: name, user: Schedule.users[user]!, epoch, position, shown, carried, receipts: receipts.map(({ seq }) => `${wire.store()} ${seq}`), messages: messages.length })
         applied = undefined
         happened()
       }
@@ -339,6 +346,7 @@ export const run = async (
       quiets,
       mutations,
       stores: new Map(participants.map(({ name, wire }) => [name, wire.stores])),
+      messages: logs,
       violations: [...violations]
     }
   }
