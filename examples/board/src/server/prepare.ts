@@ -1,0 +1,43 @@
+/** Before the server starts: waits for the database, makes the board's tables in its own one, and installs change capture. */
+import * as Catalog from "@headwater/cdc/Catalog"
+import * as Install from "@headwater/cdc/Install"
+import { Data, Effect, Schedule } from "effect"
+import { SqlClient } from "effect/sql"
+import { readFileSync } from "node:fs"
+import type { Settings } from "../../settings.ts"
+import { Board } from "../contract/contract.ts"
+
+/** What only a person can put right. */
+export class CannotStart extends Data.TaggedError("CannotStart")<{ readonly message: string }> {}
+
+const tables = Object.values(Board.tables)
+
+export const prepare = Effect.fnUntraced(function*(settings: Settings) {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`select 1`.pipe(Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 300 }))
+
+  const [existing] = yield* sql<{ readonly found: boolean }>`select to_regclass('public.cards') is not null as found`
+  if (!existing!.found) {
+    const ddl = Catalog.ddl(tables).join("\n")
+    if (!settings.install) {
+      return yield* new CannotStart({ message: `The database has no table "cards". Start with --install to make the board's tables there, or run:\n\n${ddl}` })
+    }
+    yield* sql.withTransaction(Effect.forEach([...Catalog.ddl(tables), readFileSync(new URL("seed.sql", import.meta.url), "utf8")], (text) =>
+      Effect.forEach(text.split(/;\s*$/m).filter((statement) => statement.trim() !== ""), (statement) => sql.unsafe(statement)), { discard: true }))
+  }
+
+  const [wal] = yield* sql<{ readonly level: string }>`select current_setting('wal_level') as level`
+  const source = settings.source !== "auto" ? settings.source : wal!.level === "logical" ? "wal" : "triggers"
+  if (settings.install) yield* Install.install({ source, tables })
+  else {
+    const { installed } = yield* Install.status
+    if (installed === null) {
+      return yield* new CannotStart({
+        message: "Headwater is not installed in this database. Start with --install, or run `headwater install` with a role that owns the tables."
+      })
+    }
+    if (installed.source !== source) yield* Effect.logWarning(`The database is installed for "${installed.source}": that is used.`)
+    return installed.source
+  }
+  return source
+})
