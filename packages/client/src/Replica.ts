@@ -175,7 +175,7 @@ interface Store {
   readonly moved: Set<Key>
   /** Confirmed rows that no view has. */
   readonly loose: Set<Key>
-  /** What touched keys showed before they were replayed. */
+  /** What keys showed before it began. */
   readonly earlier: Map<Key, Row>
   altered: boolean
 }
@@ -241,10 +241,15 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     return row
   }
 
+  const note = (store: Store, key: Key, row: Row | null | undefined) => {
+    if (row && !store.earlier.has(key)) store.earlier.set(key, row)
+  }
+
   const confirm = (store: Store, key: Key, row: Row) => {
     const before = store.confirmed.get(key)
     const after = intern(store, key, row)
     if (before === after) return
+    note(store, key, rowOf(store, key))
     store.confirmed.set(key, after)
     store.altered = true
     if (before === undefined) {
@@ -297,6 +302,7 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     let touched = store.touched.get(key)
     if (touched === undefined) store.touched.set(key, touched = { operations: [], row: store.confirmed.get(key) })
     touched.operations.push(operation)
+    note(store, key, touched.row)
     const row = replayed(touched.row, operation)
     touched.row = row && intern(store, key, row)
     store.dirty.add(key)
@@ -307,7 +313,6 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     for (const operation of operations) {
       const { key, store } = operation
       const touched = store.touched.get(key)!
-      if (touched.row && !store.earlier.has(key)) store.earlier.set(key, touched.row)
       touched.operations.splice(touched.operations.indexOf(operation), 1)
       refold(store, key)
     }
@@ -316,6 +321,7 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
   const refold = (store: Store, key: Key) => {
     const touched = store.touched.get(key)
     if (touched === undefined) return
+    note(store, key, touched.row)
     store.dirty.add(key)
     store.altered = true
     if (touched.operations.length === 0) {
