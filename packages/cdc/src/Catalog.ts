@@ -30,10 +30,13 @@ export const check = (
     if (problems.length > 0) return yield* new ChangeSourceError({ reason: new CatalogMismatch({ problems }) })
   })
 
-/** `CREATE TABLE` statements for tables that do not exist yet, in declared order. */
+/**
+ * `CREATE TABLE` statements for tables that do not exist yet, in declared order, and `CREATE INDEX` for their indexes. Indexed text
+ * has collation "C": then one index serves equality and the order by code point that queries have.
+ */
 export const ddl = (tables: ReadonlyArray<Table.Any>): ReadonlyArray<string> => {
   const schemas = new Set(tables.flatMap((table) => table.tableName.includes(".") ? [table.tableName.split(".")[0]!] : []))
-  return [...[...schemas].map((schema) => `CREATE SCHEMA IF NOT EXISTS ${Names.identifier(schema)};`), ...tables.map(createTable)]
+  return [...[...schemas].map((schema) => `CREATE SCHEMA IF NOT EXISTS ${Names.identifier(schema)};`), ...tables.flatMap((table) => [createTable(table), ...createIndexes(table)])]
 }
 
 type Problem = CatalogMismatch["problems"][number]
@@ -129,9 +132,19 @@ const createTable = (table: Table.Any): string => {
   return `CREATE TABLE ${Names.relation(table)} (\n${[...lines, `  PRIMARY KEY (${key})`].join(",\n")}\n);`
 }
 
+const createIndexes = (table: Table.Any): ReadonlyArray<string> =>
+  Object.entries(table.indexes).map(([name, properties]) => {
+    const index = Names.identifier(`${table.tableName.split(".").at(-1)!}_${name}`)
+    return `CREATE INDEX ${index} ON ${Names.relation(table)} (${properties.map((property) => Names.identifier(Names.column(table, property))).join(", ")});`
+  })
+
+const isIndexed = (table: Table.Any, property: string): boolean =>
+  [table.primaryKey, ...Object.values(table.indexes)].some((properties) => properties.includes(property))
+
 const createColumn = (table: Table.Any, property: string, { defaultValue, isGenerated, isNullable, type }: Column.Any): string => {
   const name = Names.identifier(Names.column(table, property))
   const parts = [name, ColumnType.postgres(type).ddl]
+  if (type.kind === "text" && isIndexed(table, property)) parts.push('COLLATE "C"')
   if (!isNullable) parts.push("NOT NULL")
   if (isGenerated) {
     const filled = generators[type.kind]

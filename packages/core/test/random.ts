@@ -85,18 +85,42 @@ export const valueOf: { readonly [K in Kind]: Gen<Value> } = {
   enum: pick(types.enum.values)
 }
 
-const nullable = (kind: Kind): Gen<Value> => Arbitrary.flatMap(below(6), (n): Gen<Value> => n === 0 ? Arbitrary.Constant(null) : valueOf[kind])
+/** So few that two of them are often equal. */
+const often: { readonly [K in Kind]: ReadonlyArray<Value> } = {
+  text: ["a", "A", "\ue000", "\u{1f600}"],
+  boolean: [true, false],
+  int4: [0, 1, 2 ** 31 - 1],
+  int8: [0n, 1n, 2n ** 53n + 1n],
+  float8: [Number.NaN, 0, 2 ** 53],
+  numeric: ["1.0", "1.00", "NaN", "-1"],
+  uuid: uuids.slice(0, 2),
+  timestamptz: [times[0]!, times[1]!, "infinity"],
+  jsonb: [false, []],
+  enum: ["low", "high", "it's"]
+}
+
+const nullable = (kind: Kind): Gen<Value> =>
+  Arbitrary.flatMap(below(8), (n): Gen<Value> => n === 0 ? Arbitrary.Constant(null) : n < 5 ? pick(often[kind]) : valueOf[kind])
 
 /** Two nullable columns of each type beside the key; the enums are one of an enum type and one of text. */
 export const table: Table.Any = (() => {
   const column = (type: ColumnType.ColumnType, isNullable: boolean, columnName?: string) =>
     ({ type, isNullable, columnName, defaultValue: undefined, isGenerated: false, schema: undefined })
   const columns = Object.entries(types).flatMap(([kind, type]) => [[`${kind}1`, column(type, true)], [`${kind}2`, column(type, true, `the "${kind}"`)]] as const)
-  return { tableName: "odd schema.It's", columns: { id: column(types.int4, false), ...Object.fromEntries(columns) }, primaryKey: ["id"], optimistic: {} }
+  return { tableName: "odd schema.It's", columns: { id: column(types.int4, false), ...Object.fromEntries(columns) }, primaryKey: ["id"], optimistic: {}, indexes: {} }
 })()
 
 export const rows = (most: number): Gen<ReadonlyArray<Row>> =>
   Arbitrary.map(list(Arbitrary.all(Object.fromEntries(Object.keys(types).flatMap((kind) => [[`${kind}1`, nullable(kind as Kind)], [`${kind}2`, nullable(kind as Kind)]]))), 1, most), (all) => all.map((row, id): Row => ({ id, ...row })))
+
+/** Rows that hold a text and a pattern that may well match it. */
+export const likeRows: Gen<ReadonlyArray<Row>> = Arbitrary.map(
+  list(Arbitrary.all({
+    text1: Arbitrary.map(list(pick(["a", "b", "A", "\u{1f600}", "é", "É", "%", "\\"]), 0, 6), (parts) => parts.join("")),
+    text2: Arbitrary.map(list(pick(["%", "a", "_", "b", "A", "\u{1f600}", "É", "\\a", "\\%", "\\"]), 0, 6), (parts) => parts.join(""))
+  }), 1, 60),
+  (all) => all.map((texts, id): Row => ({ ...Object.fromEntries(Object.keys(table.columns).map((property) => [property, null])), id, ...texts }))
+)
 
 /** Values for what expressions leave open: one parameter and one principal field of each type. */
 export const bound = Arbitrary.map(
@@ -131,7 +155,7 @@ export const condition = (source: string, depth: number): Gen<Expression> => {
     Arbitrary.flatMap(kinds, (kind) =>
       Arbitrary.map(Arbitrary.all([operators, operand(kind, source, depth), Arbitrary.flatMap(pick(partners(kind)), (other) => operand(other, source, depth))]), ([operator, left, right]): Expression => ({ op: "compare", operator, left, right }))),
     Arbitrary.flatMap(kinds, (kind) =>
-      Arbitrary.map(Arbitrary.all([operand(kind, source, depth), oneOf(list(Arbitrary.map(nullable(kind), (value) => literal(kind, value)), 0, 4), list(Arbitrary.flatMap(pick(partners(kind)), (other) => operand(other, source, 0)), 0, 3))]), ([value, list]): Expression => ({ op: "in", value, list }))),
+      Arbitrary.map(Arbitrary.all([operand(kind, source, depth), oneOf(list(Arbitrary.flatMap(pick(partners(kind)), (other) => Arbitrary.map(nullable(other), (value) => literal(other, value))), 0, 4), list(Arbitrary.flatMap(pick(partners(kind)), (other) => operand(other, source, 0)), 0, 3))]), ([value, list]): Expression => ({ op: "in", value, list }))),
     Arbitrary.flatMap(pick(Object.keys(types) as ReadonlyArray<Kind>), (kind) => Arbitrary.map(operand(kind, source, depth), (value): Expression => ({ op: "isNull", value }))),
     Arbitrary.map(Arbitrary.all([operand("text", source, depth), oneOf(Arbitrary.map(patterns, (pattern) => literal("text", pattern)), operand("text", source, depth)), boolean]), ([value, pattern, insensitive]): Expression => ({ op: "like", value, pattern, insensitive })),
     pick([column("boolean", 1, source), literal("boolean", true), literal("boolean", false), literal("boolean", null)])

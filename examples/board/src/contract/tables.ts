@@ -36,5 +36,6 @@ export class Card extends Table.make("cards", {
     createdAt: Column.timestamptz.generated().named("created_at")
   },
   primaryKey: ["id"],
+  indexes: { by_project: ["projectId", "status", "rank"] },
   optimistic: { createdAt: (_row, { now }) => now }
 }) {}

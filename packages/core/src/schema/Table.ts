@@ -1,5 +1,5 @@
 /**
- * A table as the contract declares it: columns, primary key, and what an optimistic insert shows where the database
+ * A table as the contract declares it: columns, primary key, the indexes that a new project wants, and what an optimistic insert shows where the database
  * fills a column in.
  *
  * `class Task extends Table.make("tasks", { … }) {}` is the row's type and the table's value at once. It is never
@@ -22,6 +22,8 @@ export interface Any {
   readonly columns: { readonly [property: string]: Column.Any }
   /** Property names, in key order; never empty. */
   readonly primaryKey: ReadonlyArray<string>
+  /** Property names by index, in key order. */
+  readonly indexes: { readonly [name: string]: ReadonlyArray<string> }
   /** By property of a column that the database fills in. */
   readonly optimistic: { readonly [property: string]: Optimistic<never, unknown> }
 }
@@ -71,6 +73,8 @@ type KeyRow<C, K> = { readonly [P in keyof C & K]: Column.Type<C[P]> }
 export const make = <const C extends Columns, const K extends keyof C & string>(tableName: string, options: {
   readonly columns: C
   readonly primaryKey: readonly [K, ...Array<K>]
+  /** What `headwater ddl` creates beside the table, for queries that filter by the first of these columns and order by the rest. */
+  readonly indexes?: { readonly [name: string]: readonly [keyof C & string, ...Array<keyof C & string>] }
   readonly optimistic?: { readonly [P in keyof C]?: Optimistic<{ readonly [Q in keyof C]: Column.Type<C[Q]> }, Column.Type<C[P]>> }
 }): Class<C, K> => {
   checkName(tableName)
@@ -96,15 +100,22 @@ export const make = <const C extends Columns, const K extends keyof C & string>(
     if (column.isNullable) throw new TypeError(`Table ${tableName}: "${property}" is nullable, and a primary key must not be`)
     if (column.type.kind === "jsonb") throw new TypeError(`Table ${tableName}: "${property}" is JSON, which has no equality that a primary key needs`)
   }
+  const indexes: { readonly [name: string]: ReadonlyArray<string> } = options.indexes ?? {}
+  for (const [name, properties] of Object.entries(indexes)) {
+    if (!isName(name)) throw new TypeError(`Table ${tableName}: "${name}" cannot be an index' name`)
+    const unknown = properties.find((property) => columns[property] === undefined)
+    if (unknown !== undefined) throw new TypeError(`Table ${tableName}: index ${name} names "${unknown}", which is not a column`)
+  }
   const optimistic = options.optimistic ?? {}
   for (const property of Object.keys(optimistic)) {
     if (columns[property]?.isGenerated !== true) throw new TypeError(`Table ${tableName}: optimistic.${property} needs a column that is generated()`)
   }
-  const statics = { tableName, columns: Object.freeze(columns), primaryKey: Object.freeze(primaryKey), optimistic }
+  const statics = { tableName, columns: Object.freeze(columns), primaryKey: Object.freeze(primaryKey), indexes, optimistic }
   return class {
     static readonly tableName = statics.tableName
     static readonly columns = statics.columns
     static readonly primaryKey = statics.primaryKey
+    static readonly indexes = statics.indexes
     static readonly optimistic = statics.optimistic
 
     constructor() {

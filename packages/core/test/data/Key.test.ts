@@ -14,7 +14,8 @@ const keyTable = (kinds: ReadonlyArray<Random.Kind>): Table.Any => ({
   tableName: "t",
   columns: Object.fromEntries(kinds.map((kind, i) => [`k${i}`, { type: Random.types[kind], isNullable: false, columnName: undefined, defaultValue: undefined, isGenerated: false, schema: undefined }])),
   primaryKey: kinds.map((_, i) => `k${i}`),
-  optimistic: {}
+  optimistic: {},
+    indexes: {}
 })
 
 const input = Arbitrary.flatMap(Random.list(Random.pick(Random.ordered), 1, 3), (kinds) =>

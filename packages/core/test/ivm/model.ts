@@ -26,7 +26,7 @@ const int8: ColumnType = { kind: "int8" }
 const table = (tableName: string, primaryKey: ReadonlyArray<string>, types: { readonly [name: string]: ColumnType }): Table.Any => ({
   tableName,
   primaryKey,
-  optimistic: {},
+  optimistic: {}, indexes: {},
   columns: Object.fromEntries(Object.entries(types).map(([name, type]) => [name, {
     type, isNullable: !primaryKey.includes(name), columnName: undefined, defaultValue: undefined, isGenerated: false, schema: undefined
   }]))

@@ -15,7 +15,8 @@ const table: Table.Any = {
   tableName: "tasks",
   columns: { id: define({ kind: "uuid" }), title: define({ kind: "text" }), mood: define(mood), rank: define({ kind: "float8" }), at: define({ kind: "timestamptz" }, true) },
   primaryKey: ["id"],
-  optimistic: {}
+  optimistic: {},
+    indexes: {}
 }
 const tables: Sql.Tables = new Map([["tasks", table]])
 const column = (name: string): Expression => ({ op: "column", source: "t", column: name, type: table.columns[name]!.type, nullable: table.columns[name]!.isNullable })
