@@ -237,7 +237,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     release: (held) => graph.release(held),
     read: (ranges, use) =>
       Effect.scoped(Effect.flatMap(source.read(ranges), (reading) =>
-        Effect.sync(() => use(reading.at(graph.position), graph.position)))),
+        Effect.sync(() => use(reading.at(graph.position), graph.position)))).pipe(
+        Effect.retry({ schedule: patience, times: 8, while: (error) => error.reason._tag === "SourceUnavailable" })
+      ),
     listen: (to) => {
       listener = to
     },

@@ -43,6 +43,11 @@ export interface Options {
   readonly statementTimeout?: Duration.Input | undefined
 }
 
+/** What an attempt leaves behind when its COMMIT was sent. */
+interface Progress {
+  after: ReadonlyArray<Effect.Effect<void>>
+}
+
 /** Ends an attempt that may be made again. */
 class Again extends Data.TaggedError("Again")<{ readonly cause: SqlError; readonly disconnected: boolean }> {}
 
@@ -119,7 +124,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   }
 
   /** One transaction. Fails with `Again` where it had no effect, or where that is not known (`disconnected`). */
-  const attempt = <R>(command: Command, rules: Rules, run: Effect.Effect<Outcome, Outcome, R>) =>
+  const attempt = <R>(command: Command, rules: Rules, run: Effect.Effect<Outcome, Outcome, R>, progress: Progress) =>
     Effect.scopedWith((scope) =>
       Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
         const { client, seq } = command
@@ -153,6 +158,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
         const { outcome, rejected } = yield* judge(exit, transaction.refused())
         const trace = yield* telemetry.current
         const acknowledged = Number(mine[0])
+        progress.after = rejected ? [] : transaction.afterCommit()
         const results = yield* together(connection, [
           [rejected ? "ROLLBACK TO SAVEPOINT headwater" : "SET CONSTRAINTS ALL IMMEDIATE"],
           [store, [client, seq, command.name, command.hash, JSON.stringify(outcome), rejected, trace ?? null]],
@@ -170,7 +176,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
           }
           return yield* cause.error
         }
-        return { outcome, after: rejected ? [] : transaction.afterCommit() }
+        return { outcome }
       }))
     ).pipe(
       Effect.catchIf((error) => error instanceof SqlError, again),
@@ -187,36 +193,34 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const write = <R>(command: Command, rules: Rules, run: Effect.Effect<Outcome, Outcome, R>) => {
     const started = telemetry.now()
     let rejection: Outcome | undefined
-    const committed = (outcome: Outcome): Result => ({ _tag: "Committed", outcome, milliseconds: telemetry.now() - started })
+    let uncertain = false
+    const progress: Progress = { after: [] }
+    const committed = (outcome: Outcome): Effect.Effect<Result> =>
+      Effect.as(
+        Effect.forEach(progress.after, (effect) =>
+          effect.pipe(
+            Effect.catchCause((cause) => Effect.logError("What was to be done after a commit failed", cause)),
+            Effect.forkIn(scope)
+          ), { discard: true }),
+        { _tag: "Committed", outcome, milliseconds: telemetry.now() - started }
+      )
     const once: Effect.Effect<Result, Again | SqlError, Exclude<R, Transaction>> = Effect.gen(function*() {
+      if (uncertain) {
+        // A COMMIT whose answer was lost: its receipt tells.
+        const row = yield* find(command)
+        uncertain = false
+        if (row?.hash === command.hash) return yield* committed(JSON.parse(row.outcome))
+      }
       while (true) {
-        const done = yield* attempt(command, rules, rejection === undefined ? run : Effect.fail(rejection))
+        const done = yield* attempt(command, rules, rejection === undefined ? run : Effect.fail(rejection), progress)
         if (done === undefined) {
           const decision = Numbering.decide(command, yield* find(command))
           if (decision !== undefined) return decision
         } else if ("rejection" in done) rejection = done.rejection
-        else {
-          for (const effect of done.after) {
-            yield* effect.pipe(
-              Effect.tapCause((cause) => Effect.logError("What was to be done after a commit failed", cause)),
-              Effect.ignoreCause,
-              Effect.forkIn(scope)
-            )
-          }
-          return committed(done.outcome)
-        }
+        else return yield* committed(done.outcome)
       }
     })
-    let uncertain = false
     return once.pipe(
-      // A COMMIT whose answer was lost: its receipt tells.
-      (effect) => Effect.suspend(() =>
-        uncertain
-          ? Effect.flatMap(find(command), (row) => {
-            uncertain = false
-            return row?.hash === command.hash ? Effect.succeed(committed(JSON.parse(row.outcome))) : effect
-          })
-          : effect),
       Effect.tapError((error) => Effect.sync(() => {
         uncertain ||= error._tag === "Again" && error.disconnected
         telemetry.count("retries", 1)

@@ -79,6 +79,11 @@ export const ddl = `
   create unique index tasks_title on app.tasks (project_id, title);
   create table secrets (id int primary key, text text not null);
   create table counters (id text primary key, value int not null);
+  create sequence conflicts;
+  -- What sequences count is not rolled back.
+  create function fail_once() returns void language plpgsql as $$ begin
+    if nextval('conflicts') % 2 = 1 then raise exception 'conflict' using errcode = '40001'; end if;
+  end $$;
   insert into users values ('ann', 'Ann', 'ann@example.com'), ('bob', 'Bob', 'bob@example.com'), ('eve', 'Eve', null);
   insert into projects values ('p', 'Private'), ('q', 'Quiet');
   insert into collaborators values ('p', 'ann'), ('p', 'bob'), ('q', 'ann');
@@ -133,6 +138,12 @@ export const handlers = Handlers.layer(Board, {
         return yield* Effect.catchDefect(Effect.asVoid(tx.insert(Task, { id, projectId: "none of mine", title: "x" })), () => Effect.void)
       case "deferred":
         return yield* tx.unfiltered(Effect.asVoid(tx.insert(Task, { id, projectId: "no such project", title: "x" })))
+      case "conflict": {
+        const sql = yield* SqlClient.SqlClient
+        return yield* Effect.orDie(Effect.asVoid(sql`select fail_once()`))
+      }
+      case "slow":
+        return yield* Effect.sleep("300 millis")
       case "nothing":
         return
     }

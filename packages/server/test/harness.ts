@@ -6,7 +6,7 @@ import * as PostgresWal from "@headwater/cdc/PostgresWal"
 import * as Install from "@headwater/cdc/Install"
 import { NodeHttpServer } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
-import { Effect, Exit, Layer, ManagedRuntime, Redacted, Scope } from "effect"
+import { Effect, Layer, ManagedRuntime, Redacted } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
 import { Client as PgRaw } from "pg"
@@ -14,6 +14,7 @@ import { WebSocket } from "ws"
 import { type Database, freshDatabase } from "../../../test/postgres.ts"
 import * as Headwater from "../src/Headwater.ts"
 import * as PostgresWriter from "../src/PostgresWriter.ts"
+import type { Writer } from "../src/Writer.ts"
 import { Board, authentication, ddl, handlers, mailer } from "./board.ts"
 
 const tables = Object.values(Board.tables)
@@ -23,6 +24,9 @@ export interface Options extends Headwater.Options {
   /** Around everything: a tracer, say. */
   readonly around?: Layer.Layer<never>
   readonly database?: Database
+  /** Where the server connects to, if not directly. */
+  readonly databaseUrl?: string
+  readonly writer?: Layer.Layer<Writer>
 }
 
 export const pgLayer = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 8 })
@@ -48,7 +52,7 @@ export const composition = (url: string, options: Options = {}) =>
   Headwater.layer(Board, options).pipe(
     Layer.provide([handlers, authentication]),
     Layer.provideMerge(mailer),
-    Layer.provide([PostgresWal.layer(tables), PostgresWriter.layer]),
+    Layer.provide([PostgresWal.layer(tables), options.writer ?? PostgresWriter.layer]),
     Layer.provide(PostgresCommitSignal.layer),
     Layer.provide(pgLayer(url))
   )
@@ -59,7 +63,7 @@ export const serve = async (options: Options = {}) => {
   const routes = Layer.mergeAll(
     Headwater.layerWebSocket({ path: "/sync", ...options.origins === undefined ? {} : { origins: options.origins } }),
     Headwater.layerHealth()
-  ).pipe(Layer.provideMerge(composition(database.url, options)))
+  ).pipe(Layer.provideMerge(composition(options.databaseUrl ?? database.url, options)))
   const app = HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true }).pipe(
     Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),
     Layer.provide(options.around ?? Layer.empty)
@@ -190,13 +194,4 @@ export const enter = async (
   await client.message("welcome")
   if (queries.length > 0) await client.until(() => queries.every((_, id) => client.rows(id) !== undefined), "the first frame")
   return { ...client, hello: greeting }
-}
-
-export const scoped = async (use: (scope: Scope.Scope) => Promise<void>) => {
-  const scope = Effect.runSync(Scope.make())
-  try {
-    await use(scope)
-  } finally {
-    await Effect.runPromise(Scope.close(scope, Exit.void))
-  }
 }
