@@ -203,15 +203,19 @@ select json_build_object(
   'installed', (select json_build_object('source', source, 'generation', generation, 'version', version) from headwater.epoch),
   'attached', coalesce((
     select json_agg(json_build_object(
-      'schema', nspname, 'name', relname, 'root', root,
+      'schema', nspname, 'name', relname, 'root', coalesce(root, false),
       'identity', case when identity <> relreplident and relreplident = 'f' then identity end,
       'identityIndex', identity_index,
-      'triggers', coalesce((select json_agg(tgname order by tgname) from pg_catalog.pg_trigger where tgrelid = class.oid and tgname in ('headwater_capture', 'zzz_headwater_truncate')), '[]'),
+      'triggers', coalesce(triggers, '[]'),
       'bytes', pg_table_size(class.oid),
       'rows', reltuples
-    ) order by captured.id)
+    ) order by captured.id, nspname, relname)
     from headwater.captured
-    join pg_catalog.pg_class as class on class.oid = relation
+    full join (
+      select tgrelid, json_agg(tgname order by tgname) as triggers from pg_catalog.pg_trigger
+      where tgfoid = to_regprocedure('headwater.capture()') and tgparentid = 0 group by tgrelid
+    ) as capture on tgrelid = relation
+    join pg_catalog.pg_class as class on class.oid = coalesce(relation, tgrelid)
     join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace
   ), '[]'),
   'servers', coalesce((select json_agg(json_build_object('slot', slot, 'leaseUntil', lease_until) order by slot) from headwater.servers), '[]')

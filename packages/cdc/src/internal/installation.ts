@@ -89,6 +89,8 @@ const triggerObjects: ReadonlyArray<string> = [
   cut_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )`,
   "INSERT INTO headwater.steps (n, snapshot) SELECT 1, pg_current_snapshot() WHERE NOT EXISTS (SELECT FROM headwater.steps)",
+  // How the tables lay in the catalog from that step on: images are read accordingly.
+  "CREATE TABLE IF NOT EXISTS headwater.signatures (n int8 PRIMARY KEY, signature text NOT NULL)",
   // `id` is in the order of writing: not that of commits, but a TRUNCATE has a later one than what it removes.
   `CREATE TABLE IF NOT EXISTS headwater.changelog (
   id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -156,14 +158,13 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = ${relation} AND tgname = 'headwater_capture') THEN
     EXECUTE format('CREATE TRIGGER headwater_capture AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION headwater.capture(%L)', ${relation}, number);
   END IF;
-  -- The last of its kind by name: a user's own may still write to the table.
-  IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = ${relation} AND tgname = 'zzz_headwater_truncate') THEN
-    EXECUTE format('CREATE TRIGGER zzz_headwater_truncate BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION headwater.capture(%L)', ${relation}, number);
-  END IF;
-  -- Also where session_replication_role says replica.
-  EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zzz_headwater_truncate', ${relation});
   FOR part IN ${tree(relation)} LOOP
-    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER headwater_capture', part);
+    -- The last of its kind by name: a user's own may still write to the table.
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = part AND tgname = 'zzz_headwater_truncate') THEN
+      EXECUTE format('CREATE TRIGGER zzz_headwater_truncate BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION headwater.capture(%L)', part, number);
+    END IF;
+    -- Also where session_replication_role says replica.
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER headwater_capture, ENABLE ALWAYS TRIGGER zzz_headwater_truncate', part);
   END LOOP;
 END $headwater$`
 }
@@ -203,7 +204,7 @@ const grants = (role: string, source: string): Part => ({
     `GRANT SELECT, INSERT, UPDATE, DELETE ON headwater.clients, headwater.receipts, headwater.servers TO ${identifier(role)}`,
     `GRANT SELECT ON headwater.epoch, headwater.captured TO ${identifier(role)}`,
     ...(source === "triggers"
-      ? [`GRANT SELECT, INSERT, DELETE ON headwater.steps TO ${identifier(role)}`, `GRANT SELECT, DELETE ON headwater.changelog TO ${identifier(role)}`]
+      ? [`GRANT SELECT, INSERT, DELETE ON headwater.steps, headwater.signatures TO ${identifier(role)}`, `GRANT SELECT, DELETE ON headwater.changelog TO ${identifier(role)}`]
       : [])
   ]
 })
@@ -225,12 +226,14 @@ export const install = (options: {
   ...(options.role === undefined ? [] : [grants(options.role, options.source)])
 ]
 
-/** What `headwater.captured` says of a relation that still exists. */
+/** A relation that something is attached to. */
 export interface Attached extends Target {
+  /** The captured table itself, not one of its partitions. */
   readonly root: boolean
   /** The replica identity to restore; null where it was not changed, or somebody has changed it since. */
   readonly identity: string | null
   readonly identityIndex: string | null
+  /** Its own: others go with those of the table that it is a partition of. */
   readonly triggers: ReadonlyArray<string>
 }
 
@@ -240,8 +243,7 @@ const detach = (attached: ReadonlyArray<Attached>): ReadonlyArray<Part> => [
   ...attached.map((table) => ({
     title: `release ${table.schema}.${table.name}`,
     statements: [
-      // Those of partitions go with their root's.
-      ...(table.root ? table.triggers.map((trigger) => `DROP TRIGGER IF EXISTS ${trigger} ON ${qualified(table)}`) : []),
+      ...table.triggers.map((trigger) => `DROP TRIGGER IF EXISTS ${trigger} ON ${qualified(table)}`),
       ...(table.identity === null ? [] : [`ALTER TABLE ${qualified(table)} REPLICA IDENTITY ${identityClause(table.identity, table.identityIndex)}`])
     ]
   })).filter(({ statements }) => statements.length > 0)
@@ -257,7 +259,7 @@ export const change = (attached: ReadonlyArray<Attached>, source: "wal" | "trigg
     title: `change over to ${source}`,
     statements: [
       "DROP FUNCTION IF EXISTS headwater.capture()",
-      "DROP TABLE IF EXISTS headwater.steps, headwater.changelog",
+      "DROP TABLE IF EXISTS headwater.steps, headwater.signatures, headwater.changelog",
       "DROP INDEX IF EXISTS headwater.receipts_transaction",
       "DELETE FROM headwater.captured",
       `UPDATE headwater.epoch SET version = ${version}, source = ${literal(source)}, generation = gen_random_uuid()`
@@ -272,7 +274,7 @@ export const uninstall = (attached: ReadonlyArray<Attached>): ReadonlyArray<Part
     title: "the schema headwater",
     statements: [
       "DROP FUNCTION IF EXISTS headwater.capture(), headwater.commit_token(), headwater.current_epoch()",
-      "DROP TABLE IF EXISTS headwater.steps, headwater.changelog, headwater.receipts, headwater.clients, headwater.servers, headwater.captured, headwater.epoch",
+      "DROP TABLE IF EXISTS headwater.steps, headwater.signatures, headwater.changelog, headwater.receipts, headwater.clients, headwater.servers, headwater.captured, headwater.epoch",
       "DROP SCHEMA IF EXISTS headwater"
     ]
   }
