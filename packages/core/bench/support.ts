@@ -158,11 +158,8 @@ export const answer = (graph: Graph.Graph, rows: ReadonlyMap<string, Row>): numb
 
 export const median = (numbers: ReadonlyArray<number>): number => numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!
 
-/** CPU time of this thread in nanoseconds: other work on the machine does not count. */
-export const now = (): number => {
-  const { system, user } = process.threadCpuUsage()
-  return (system + user) * 1000
-}
+/** In nanoseconds. */
+export const now = (): number => Number(process.hrtime.bigint())
 
 export const collect = (): void => {
   if (globalThis.gc === undefined) throw new Error("Run with --expose-gc")
