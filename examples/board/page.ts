@@ -3,6 +3,8 @@ import { fileURLToPath } from "node:url"
 import { build, preview } from "vite"
 import { readSettings } from "./settings.ts"
 
+process.env["NODE_ENV"] = "production"
+
 const { pagePort, syncPort } = readSettings()
 const root = fileURLToPath(new URL(".", import.meta.url))
 const target = `http://127.0.0.1:${syncPort}`

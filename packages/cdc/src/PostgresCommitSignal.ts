@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import { CommitSignal, makeMemory } from "./CommitSignal.ts"
+import * as Database from "./internal/database.ts"
 
 const channel = "headwater"
 
@@ -20,7 +21,8 @@ export const layer: Layer.Layer<CommitSignal, never, PgClient.PgClient> = Layer.
     // Wakes before it waits: signals are lost while nobody listens.
     Effect.forever(Effect.andThen(heard.send, Queue.takeAll(incoming))))
   yield* Effect.scoped(Effect.raceFirst(notify, listen)).pipe(
-    Effect.tapError(Effect.logWarning), Effect.retry(Schedule.spaced("1 second")), Effect.forkScoped
+    Effect.tapError((error) => Effect.logWarning(`Commits are found by polling until signals arrive again: ${Database.reasonOf(error).message}`)),
+    Effect.retry(Schedule.spaced("1 second")), Effect.forkScoped
   )
   return { ...heard, send: sent.send }
 }))

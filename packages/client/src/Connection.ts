@@ -32,7 +32,7 @@ export interface Options {
   readonly connectTimeoutMillis: number
 }
 
-export const defaultOptions: Options = { minDelayMillis: 250, maxDelayMillis: 20_000, connectTimeoutMillis: 15_000 }
+export const defaultOptions: Options = { minDelayMillis: 250, maxDelayMillis: 5_000, connectTimeoutMillis: 15_000 }
 
 export interface State {
   readonly phase:
