@@ -106,7 +106,7 @@ const run = (parts: ReadonlyArray<Part>): Effect.Effect<void, ChangeSourceError,
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
     for (const { statements, title } of parts) {
-      yield* sql.withTransaction(Effect.forEach(
+      yield* Database.transaction(sql, Effect.forEach(
         [`SET LOCAL lock_timeout = ${lockTimeoutMillis}`, "SET LOCAL synchronous_commit = on", "SET LOCAL search_path = pg_catalog", "SET LOCAL client_min_messages = warning", ...statements],
         (statement) => sql.unsafe(statement).raw,
         { discard: true }

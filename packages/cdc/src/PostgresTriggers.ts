@@ -283,7 +283,7 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
     const names = new Set(ranges.map(({ table }) => table))
     const numbers = [...installed.layouts.tables].flatMap(([number, { tableName }]) => names.has(tableName) ? [number] : [])
 
-    const [rows, results] = yield* sql.withTransaction(Effect.gen(function*() {
+    const [rows, results] = yield* Database.transaction(sql, Effect.gen(function*() {
       // Before the snapshot: one that was taken before a TRUNCATE sees no rows after it.
       yield* sql.unsafe(`LOCK TABLE ${[...names].map(Sql.table).join(", ")} IN ACCESS SHARE MODE`).raw
       const { inProgress, xmax } = base.snapshot

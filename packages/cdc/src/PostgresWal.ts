@@ -343,7 +343,7 @@ const inSnapshot = <A>(
   names: ReadonlySet<string>,
   reads: Effect.Effect<A, ChangeSourceError>
 ): Effect.Effect<readonly [Slot.Moment, A], ChangeSourceError> =>
-  pg.withTransaction(Effect.gen(function*() {
+  Database.transaction(pg, Effect.gen(function*() {
     // In an order that all readers share.
     if (names.size > 0) yield* ask(pg, `lock table ${[...names].sort().map(Sql.table).join(", ")} in access share mode`)
     const [first] = yield* ask(pg, `select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, ${settings}`)

@@ -8,7 +8,7 @@
  * When the source has lost its place, the engine begins a new graph at the source's position; its listener binds again what it
  * holds, and finds out by comparing results what the lost steps did.
  */
-import { ChangeSource, type ChangeSourceError } from "@headwater/cdc/ChangeSource"
+import { ChangeSource, ChangeSourceError, CorruptStep, type Reading } from "@headwater/cdc/ChangeSource"
 import * as Graph from "@headwater/core/Graph"
 import type { Epoch, Position } from "@headwater/core/Position"
 import type { Bound, Range, RangeRows } from "@headwater/core/Range"
@@ -125,17 +125,29 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     telemetry.observe("fanoutMillis", telemetry.now() - started)
   }
 
+  /** Another read may add up where this one does not. */
+  const rowsOf = (reading: Reading): ReadonlyArray<RangeRows> | ChangeSourceError => {
+    try {
+      return reading.at(graph.position)
+    } catch (error) {
+      if (error instanceof CorruptStep) return new ChangeSourceError({ reason: error })
+      throw error
+    }
+  }
+
   const perform = (needs: ReadonlyArray<Graph.Need>, of: number): Effect.Effect<void> => {
     const ranges = needs.flatMap((need) => need.ranges)
     return Effect.scoped(Effect.flatMap(source.read(ranges), (reading) =>
-      Effect.sync(() => {
-        if (of !== generation) return
-        const rows = reading.at(graph.position)
+      Effect.suspend(() => {
+        if (of !== generation) return Effect.void
+        const rows = rowsOf(reading)
+        if (rows instanceof ChangeSourceError) return Effect.fail(rows)
         let from = 0
         for (const need of needs) {
           pass(graph.fill(need, rows.slice(from, from + need.ranges.length)))
           from += need.ranges.length
         }
+        return Effect.void
       }))).pipe(
         reads.withPermit,
         Effect.tapError((error) => Effect.logWarning("A read failed and is tried again", error.message)),

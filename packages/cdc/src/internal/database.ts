@@ -2,9 +2,10 @@
  * Asks a Postgres database in text, so that no codec of the application's client decides what an answer is, and turns its
  * refusals into errors that say what to do.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
-import type * as SqlError from "effect/sql/SqlError"
+import * as SqlError from "effect/sql/SqlError"
 import { ChangeSourceError, SourceMisconfigured, SourceUnavailable } from "../ChangeSource.ts"
 
 export type Texts = ReadonlyArray<string | null>
@@ -16,6 +17,16 @@ export const query = (
   parameters: ReadonlyArray<unknown> = []
 ): Effect.Effect<ReadonlyArray<Texts>, SqlError.SqlError> =>
   sql.unsafe(statement, parameters).values as Effect.Effect<ReadonlyArray<Texts>, SqlError.SqlError>
+
+/**
+ * Runs `effect` in a transaction. Where the connection breaks, ROLLBACK fails too, which `withTransaction` takes for a defect:
+ * here it is the error that it is.
+ */
+export const transaction = <A, E, R>(sql: SqlClient, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError.SqlError, R> =>
+  Effect.catchCause(sql.withTransaction(effect), (cause) => {
+    const broken = cause.reasons.find((reason) => Cause.isDieReason(reason) && SqlError.isSqlError(reason.defect))
+    return broken === undefined ? Effect.failCause(cause) : Effect.fail((broken as Cause.Die).defect as SqlError.SqlError)
+  })
 
 /** The database's own words, rather than the client's "Failed to execute statement". */
 export const reasonOf = (error: SqlError.SqlError): { readonly code: string | undefined; readonly message: string } => {
