@@ -116,8 +116,8 @@ export const rows = (most: number): Gen<ReadonlyArray<Row>> =>
 /** Rows that hold a text and a pattern that may well match it. */
 export const likeRows: Gen<ReadonlyArray<Row>> = Arbitrary.map(
   list(Arbitrary.all({
-    text1: Arbitrary.map(list(pick(["a", "b", "A", "\u{1f600}", "é", "É", "%", "\\"]), 0, 6), (parts) => parts.join("")),
-    text2: Arbitrary.map(list(pick(["%", "a", "_", "b", "A", "\u{1f600}", "É", "\\a", "\\%", "\\"]), 0, 6), (parts) => parts.join(""))
+    text1: Arbitrary.map(list(oneOf(pick(["a", "b"]), pick(["a", "b"]), pick(["A", "\u{1f600}", "é", "É", "%", "\\"])), 0, 6), (parts) => parts.join("")),
+    text2: Arbitrary.map(list(oneOf(pick(["%", "a", "b"]), pick(["%", "a", "b"]), pick(["_", "A", "\u{1f600}", "É", "\\a", "\\%", "\\"])), 0, 6), (parts) => parts.join(""))
   }), 1, 60),
   (all) => all.map((texts, id): Row => ({ ...Object.fromEntries(Object.keys(table.columns).map((property) => [property, null])), id, ...texts }))
 )

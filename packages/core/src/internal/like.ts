@@ -42,9 +42,8 @@ const plain = (pieces: ReadonlyArray<string>): (text: string) => boolean => {
   if (pieces.length === 1) return (text) => text === first
   const last = pieces.at(-1)!
   const middle = pieces.slice(1, -1).filter((piece) => piece !== "")
-  const least = first.length + last.length
   return (text) => {
-    if (text.length < least || !text.startsWith(first) || !text.endsWith(last)) return false
+    if (!text.startsWith(first) || !text.endsWith(last)) return false
     let at = first.length
     for (let i = 0; i < middle.length; i++) {
       const piece = middle[i]!

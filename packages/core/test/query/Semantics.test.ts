@@ -100,6 +100,14 @@ layer(Prepared, { excludeTestServices: true })("against Postgres", (it) => {
     assert.isAbove(pairs, 3000)
   }))
 
+  it.effect("P11 like and ilike match what Postgres matches", () => Effect.gen(function*() {
+    const like = (insensitive: boolean): Expression => ({ op: "like", value: Random.column("text", 1), pattern: Random.column("text", 2), insensitive })
+    const literals = (rows: ReadonlyArray<Row>) => rows.slice(0, 5).map((row): Expression => ({ op: "like", value: Random.column("text", 1), pattern: { op: "literal", value: row["text2"] as string, type: types.text }, insensitive: false }))
+    pairs = 0
+    yield* Random.check(Random.likeRows, 60, (rows) => holding(rows, expectSameValues(rows, [like(false), like(true), ...literals(rows)], { parameters: {}, principal: {} })))
+    assert.isAbove(pairs, 3000)
+  }))
+
   it.effect("P11 rows read back as they were written", () => Effect.gen(function*() {
     yield* Random.check(Random.rows(12), 20, (rows) => holding(rows, Effect.gen(function*() {
       const range = { table: table.tableName, source: "o", where: [], order: [{ value: idColumn, descending: false }], after: null, limit: null, bound: { parameters: {}, principal: {} } }
