@@ -12,6 +12,7 @@ import { freshDatabase } from "../../../test/postgres.ts"
 import { ChangeSource, type ChangeSourceError } from "../src/ChangeSource.ts"
 import * as Install from "../src/Install.ts"
 import * as PostgresWal from "../src/PostgresWal.ts"
+import { contract } from "./ChangeSourceContract.ts"
 import { layerOf } from "./database.ts"
 
 const Item = Table.make("items", {
@@ -42,11 +43,12 @@ const connectTo = (url: string) =>
     return (text: string) => Effect.promise(async () => (await client.query(text)).rows as Array<Record<string, string>>)
   })
 
-const sourceOf = (url: string) =>
-  PostgresWal.layer([Item]).pipe(
-    Layer.provide(layerOf(url)),
-    Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error"))
-  )
+const layer = (url: string, tables: ReadonlyArray<Table.Any>, options?: PostgresWal.Options) =>
+  PostgresWal.layer(tables, options).pipe(Layer.provide(Layer.orDie(layerOf(url))))
+
+const sourceOf = (url: string) => layer(url, [Item]).pipe(Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error")))
+
+contract({ source: "wal", layer, isDurable: false })
 
 const database = databaseOn()
 
