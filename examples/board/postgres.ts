@@ -7,11 +7,16 @@ const postgres = await startPostgres({
   dataDir: path.join(dataDir, "postgres"),
   port: readSettings().postgresPort,
   // Enough for the example, and small enough for a laptop.
-  settings: { max_connections: 60, max_wal_senders: 10, max_replication_slots: 10 }
+  settings: { max_connections: 60, max_wal_senders: 10, max_replication_slots: 10, max_slot_wal_keep_size: "1GB" }
 })
-process.once("SIGTERM", () => void postgres.stop().then(() => process.exit(0)))
-process.once("disconnect", () => void postgres.stop().then(() => process.exit(0)))
+let stopping = false
+const stop = async () => {
+  stopping = true
+  await postgres.stop()
+  process.exit(0)
+}
+process.once("SIGTERM", () => void stop())
+process.once("disconnect", () => void stop())
 // Its process does not keep this one alive; the supervisor's channel does.
 await postgres.ended
-console.error("[postgres] ended")
-process.exit(1)
+if (!stopping) process.exit(1)

@@ -7,7 +7,7 @@ if (text.trim() === "") {
   console.error(`usage: npm run sql -- "update cards set title = 'Hello' where status = 'todo'"`)
   process.exit(1)
 }
-const client = new Client({ connectionString: process.env["DATABASE_URL"] ?? readSettings().databaseUrl })
+const client = new Client({ connectionString: process.env["DATABASE_URL"] || readSettings().databaseUrl })
 try {
   await client.connect()
   for (const result of [await client.query(text)].flat()) {

@@ -32,7 +32,11 @@ const choosePort = (preferred: number) =>
     probe(preferred)
   })
 
-const given = process.env["DATABASE_URL"]
+const given = process.env["DATABASE_URL"] || undefined
+if (given !== undefined && !/^postgres(ql)?:\/\//.test(given)) {
+  console.error(`DATABASE_URL is no Postgres URL ("postgres://user:password@host:5432/database"): ${JSON.stringify(given)}`)
+  process.exit(1)
+}
 const postgresPort = await choosePort(54329)
 const settings: Settings = {
   databaseUrl: given ?? `postgres://postgres@127.0.0.1:${postgresPort}/postgres`,
@@ -101,7 +105,7 @@ const onReady = () => {
 
     npm run sql -- "update cards set status = 'done' where title like 'Ferry%'"
 
-  The data are in ${dataDir}
+  ${settings.ownDatabase ? `The data are in ${dataDir}` : "The data are in the database that DATABASE_URL names"}
 `)
 }
 if (settings.ownDatabase) supervise("postgres", "postgres.ts")

@@ -14,7 +14,17 @@ const tables = Object.values(Board.tables)
 
 export const prepare = Effect.fnUntraced(function*(settings: Settings) {
   const sql = yield* SqlClient.SqlClient
-  yield* sql`select 1`.pipe(Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 300 }))
+  let waits = false
+  yield* sql`select 1`.pipe(
+    Effect.tapError(({ isRetryable }) => {
+      if (!isRetryable || waits) return Effect.void
+      waits = true
+      return Effect.logInfo("Waiting for the database …")
+    }),
+    Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 300, while: ({ isRetryable }) => isRetryable }),
+    Effect.catchTag("SqlError", ({ reason }) =>
+      Effect.fail(new CannotStart({ message: `The database does not let the board in: ${reason.cause instanceof Error ? reason.cause.message : reason.message}` })))
+  )
 
   const [existing] = yield* sql<{ readonly found: boolean }>`select to_regclass('public.cards') is not null as found`
   if (!existing!.found) {
@@ -26,18 +36,20 @@ export const prepare = Effect.fnUntraced(function*(settings: Settings) {
       Effect.forEach(text.split(/;\s*$/m).filter((statement) => statement.trim() !== ""), (statement) => sql.unsafe(statement)), { discard: true }))
   }
 
-  const [wal] = yield* sql<{ readonly level: string }>`select current_setting('wal_level') as level`
-  const source = settings.source !== "auto" ? settings.source : wal!.level === "logical" ? "wal" : "triggers"
-  if (settings.install) yield* Install.install({ source, tables })
-  else {
+  if (!settings.install) {
     const { installed } = yield* Install.status
     if (installed === null) {
       return yield* new CannotStart({
         message: "Headwater is not installed in this database. Start with --install, or run `headwater install` with a role that owns the tables."
       })
     }
-    if (installed.source !== source) yield* Effect.logWarning(`The database is installed for "${installed.source}": that is used.`)
+    if (settings.source !== "auto" && settings.source !== installed.source) {
+      return yield* new CannotStart({ message: `The database is installed for --source ${installed.source}. Add --install to change that.` })
+    }
     return installed.source
   }
+  const [wal] = yield* sql<{ readonly level: string }>`select current_setting('wal_level') as level`
+  const source = settings.source !== "auto" ? settings.source : wal!.level === "logical" ? "wal" : "triggers"
+  yield* Install.install({ source, tables })
   return source
 })
