@@ -249,9 +249,12 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     release: (held) => graph.release(held),
     read: (ranges, use) =>
       Effect.scoped(Effect.flatMap(source.read(ranges), (reading) =>
-        Effect.sync(() => use(reading.at(graph.position), graph.position)))).pipe(
-        Effect.retry({ schedule: patience, times: 8, while: (error) => error.reason._tag === "SourceUnavailable" })
-      ),
+        Effect.suspend(() => {
+          const rows = rowsOf(reading)
+          return rows instanceof ChangeSourceError ? Effect.fail(rows) : Effect.sync(() => use(rows, graph.position))
+        }))).pipe(
+          Effect.retry({ schedule: patience, times: 8, while: ({ reason: { _tag } }) => _tag === "SourceUnavailable" || _tag === "CorruptStep" })
+        ),
     listen: (to) => {
       listener = to
     },

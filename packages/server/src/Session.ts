@@ -165,7 +165,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         return FiberSet.awaitEmpty(writes).pipe(
           Effect.timeoutOption(options.drainTimeout ?? "5 seconds"),
           Effect.andThen(Effect.sync(() => {
-            for (const one of [...open]) one.close(1001, "going away")
+            for (const one of open) one.close(1001, "going away")
           }))
         )
       }),
@@ -367,13 +367,13 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
     })
 
     hub.onFailure((message) => {
-      for (const one of [...open]) one.fail("ServerFailure", `This server cannot go on: ${message}`)
+      for (const one of open) one.fail("ServerFailure", `This server cannot go on: ${message}`)
     })
 
     yield* Effect.sleep("500 millis").pipe(
       Effect.andThen(Effect.suspend(() => {
         const now = telemetry.now()
-        for (const one of [...open]) one.tick(now)
+        for (const one of open) one.tick(now)
         // Whoever listens has stopped, and waits for connections to end.
         return !draining && [...open].some((one) => one.isEnding?.() === true) ? service.drain : Effect.void
       })),

@@ -253,8 +253,12 @@ describe("connections", () => {
     const slow = await enter(server, "ann", [["tasks", { projectId: "p" }]])
     const quick = await enter(server, "bob", [["tasks", { projectId: "p" }]])
     ;(slow.ws as any)._socket.pause()
-    const text = "x".repeat(60_000)
-    for (let i = 0; i < 300; i++) await server.query("update app.tasks set title = $1 where id = 2", [`${i} ${text}`])
+    await server.query(`do $$ begin
+      for i in 0..299 loop
+        update app.tasks set title = i || ' ' || repeat('x', 60000) where id = 2;
+        commit;
+      end loop;
+    end $$`)
     await quick.until(() => quick.rows(0)!.some((row) => `${row[2]}`.startsWith("299 ")))
     ;(slow.ws as any)._socket.resume()
     await slow.until(() => slow.rows(0)!.some((row) => `${row[2]}`.startsWith("299 ")))

@@ -100,7 +100,7 @@ export const connect = async (url: string, options: { readonly headers?: Record<
   const receipts = new Map<number, any>()
   const waiters = new Set<() => void>()
   const wake = () => {
-    for (const waiter of [...waiters]) waiter()
+    for (const waiter of waiters) waiter()
   }
   let closed: { readonly code: number; readonly reason: string } | undefined
   ws.on("message", (data: Buffer) => {

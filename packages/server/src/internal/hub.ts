@@ -260,7 +260,6 @@ export const make = (environment: Environment): Hub => {
   let windowBytes = 0
   let channelIds = 0
   let memberCount = 0
-  let channelCount = 0
   let encodedRows = 0
   let builtFrames = 0
   let sentFrames = 0
@@ -703,7 +702,6 @@ export const make = (environment: Environment): Hub => {
         merged: new WeakMap(), idleSince: undefined
       }
       entry.channels.set(audience, channel)
-      channelCount++
     }
     channel.idleSince = undefined
     return channel
@@ -752,7 +750,6 @@ export const make = (environment: Environment): Hub => {
     drop(channel)
     channel.since = Infinity
     entry.channels.delete(channel.audience)
-    channelCount--
     if (entry.channels.size > 0) return
     entries.delete(entry.binding)
     unready.delete(entry)
@@ -855,7 +852,7 @@ export const make = (environment: Environment): Hub => {
       close: () => {
         if (connection.closed) return
         connection.closed = true
-        for (const member of [...connection.members.values()]) leave(member)
+        for (const member of connection.members.values()) leave(member)
         connection.subscriptions.clear()
         connections.delete(connection)
         behind.delete(connection)
