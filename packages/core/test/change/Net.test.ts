@@ -19,7 +19,7 @@ const history = Arbitrary.map(
       const old = after.get(id)
       // A copy: content counts, not identity.
       const row = content < 0 ? undefined : { ...rows[content % rows.length]!, id }
-      if (old !== undefined) images.push([{ ...old }, -1])
+      if (old !== undefined) images.push([structuredClone(old), -1])
       if (row !== undefined) images.push([row, 1])
       if (row === undefined) after.delete(id)
       else after.set(id, row)

@@ -108,6 +108,23 @@ layer(Prepared, { excludeTestServices: true })("against Postgres", (it) => {
     assert.isAbove(pairs, 3000)
   }))
 
+  it.effect("P11 IN compares each element by itself, where Postgres would compare integers and doubles all as doubles", () => Effect.gen(function*() {
+    const nulls = Object.fromEntries(Object.keys(table.columns).map((property) => [property, null]))
+    const rows: ReadonlyArray<Row> = [{ ...nulls, id: 0, int81: 2n ** 53n + 1n }]
+    const list = (...elements: ReadonlyArray<readonly ["int8" | "float8", Json]>): Expression =>
+      ({ op: "in", value: Random.column("int8", 1), list: elements.map(([kind, value]) => ({ op: "literal", type: types[kind], value })) })
+    yield* holding(rows, expectSameValues(rows, [list(["int8", "9007199254740992"], ["float8", 0]), list(["float8", 9007199254740992])], { parameters: {}, principal: {} }))
+  }))
+
+  it.effect("P11 JSON's null at the top reads as NULL, and is NULL in conditions", () => Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const rows: ReadonlyArray<Row> = [0, 1, 2].map((id) => ({ ...Object.fromEntries(Object.keys(table.columns).map((property) => [property, null])), id, jsonb1: id === 0 ? [null] : null }))
+    yield* holding(rows, Effect.gen(function*() {
+      yield* sql`UPDATE ${sql.literal(Sql.table(table.tableName))} SET jsonb1 = 'null' WHERE id = 1`
+      yield* expectSameValues(rows, [Random.column("jsonb", 1), { op: "isNull", value: Random.column("jsonb", 1) }], { parameters: {}, principal: {} })
+    }))
+  }))
+
   it.effect("P11 rows read back as they were written", () => Effect.gen(function*() {
     yield* Random.check(Random.rows(12), 20, (rows) => holding(rows, Effect.gen(function*() {
       const range = { table: table.tableName, source: "o", where: [], order: [{ value: idColumn, descending: false }], after: null, limit: null, bound: { parameters: {}, principal: {} } }
