@@ -24,6 +24,8 @@ import { type Arrangements, compile, type Holder, type Occurrence, type Scope, t
 import type { HashKey, Scalar } from "./hashKey.ts"
 import { HeldIndex } from "./heldIndex.ts"
 import type { Live } from "./live.ts"
+import type { Log } from "./log.ts"
+import { type Read, Reads } from "./reads.ts"
 import type { Held } from "./rows.ts"
 import type { TableState } from "./tableState.ts"
 import type { Comparator } from "./window.ts"
@@ -33,17 +35,12 @@ const maxKeys = 1000
 /** Keys in one `in` of an unlimited read. */
 const keysPerRange = 500
 
-/** A read that a binding waits for. */
-export interface Read {
-  readonly kind: "whole" | "first" | "more" | "admitted"
-  readonly ranges: ReadonlyArray<Range>
-  /** For "more": the window's edge that it starts at. */
-  readonly edge: unknown
-}
-
 /** What the graph does for its shapes. */
 export interface Services extends Arrangements {
+  /** The binding must be looked at when the pass ends. */
   touch(binding: Live): void
+  takeLog(): Log
+  giveLog(log: Log): void
   readonly counts: { tested: number; scanned: number }
 }
 
@@ -53,8 +50,8 @@ const noRow: Row = {}
 export class CompiledShape implements Holder {
   readonly shape: Shape
   readonly table: TableState
-  /** Bindings, those too that wait for arrangements. */
-  uses = 0
+  /** All of them, by their values. */
+  readonly byKey = new Map<string, Live>()
   /** Those whose `exists` can be evaluated; found by index. */
   readonly bindings: ByBound<Live>
   readonly path: AccessPath<Live>
@@ -62,7 +59,7 @@ export class CompiledShape implements Holder {
   readonly #held: Array<HeldIndex> = []
   readonly scope: Scope
   readonly orderValues: (row: Row, bound: Bound) => ReadonlyArray<Value>
-  readonly #services: Services
+  readonly services: Services
   readonly #static: (row: Row, bound: Bound) => boolean
   readonly #hasStatic: boolean
   readonly #hasResidual: boolean
@@ -78,7 +75,7 @@ export class CompiledShape implements Holder {
   constructor(shape: Shape, table: TableState, services: Services) {
     this.shape = shape
     this.table = table
-    this.#services = services
+    this.services = services
     const { limit, order, source, where } = shape.select
     const statics: Array<Expression> = []
     const open: Array<Expression> = []
@@ -105,7 +102,7 @@ export class CompiledShape implements Holder {
 
   /** There are no bindings any more. */
   end(): void {
-    for (const occurrence of this.scope.occurrences) occurrence.end(this.#services)
+    for (const occurrence of this.scope.occurrences) occurrence.end(this.services)
   }
 
   orderFor(bound: Bound): Comparator {
@@ -139,10 +136,6 @@ export class CompiledShape implements Holder {
     this.path.delete(binding)
   }
 
-  touch(binding: Live): void {
-    this.#services.touch(binding)
-  }
-
   /** An index of the held rows by what `root` asks of them, shared where another asks the same. */
   indexHeld(root: Occurrence): HeldIndex {
     const signature = JSON.stringify(root.rowPairs.map(({ column, value }) => [column.type.kind, value]))
@@ -170,7 +163,7 @@ export class CompiledShape implements Holder {
     const was = before !== null && (!this.#hasStatic || this.#static(before, noBound))
     const is = after !== null && (!this.#hasStatic || this.#static(after, noBound))
     if (!was && !is) return
-    const { counts } = this.#services
+    const { counts } = this.services
     if (this.#held.length > 0 && is && table.wasHeld()) for (const index of this.#held) index.move(table.current())
     let now: ReadonlyArray<Live> | null = null
     if (is) {
@@ -212,9 +205,10 @@ export class CompiledShape implements Holder {
     this.bindings.forEach(turn, (binding) => {
       if (mayFall) this.#leave(binding, held)
       if (!mayRise) return
-      if (rowKey === undefined) binding.readWhole = true
-      else binding.admitted.push(equalTo(root, inner))
-      if (!binding.isTouched) this.touch(binding)
+      const reads = binding.reads ??= new Reads()
+      if (rowKey === undefined) reads.isStale = true
+      else reads.admitted.push(equalTo(root, inner))
+      if (!binding.isTouched) this.services.touch(binding)
     })
   }
 
@@ -229,7 +223,7 @@ export class CompiledShape implements Holder {
 
   /** Takes those rows (null: all) out that do not pass any more. */
   #leave(binding: Live, rows: ReadonlyArray<Held> | null): void {
-    const { counts } = this.#services
+    const { counts } = this.services
     for (const held of rows ?? [...binding.members ?? binding.window!.held]) {
       if (!binding.holds(held)) continue
       counts.tested++
@@ -254,7 +248,7 @@ export class CompiledShape implements Holder {
     const { edge } = window
     const after = typeof edge === "string" ? null : "row" in edge ? this.orderValues(edge.row, binding.bound) : edge.values
     const keys = this.#admittedKeys(binding)
-    const limit = keys === null && this.scope.occurrences.length > 0 ? window.missing * binding.effort : window.missing
+    const limit = keys === null && this.scope.occurrences.length > 0 ? window.missing * (binding.reads?.effort ?? 1) : window.missing
     return {
       kind: "more",
       ranges: keys === null ? [this.#range(binding, [], after, limit)] : this.#keyed(binding, keys.root, keys.inner, after, limit),
@@ -263,9 +257,9 @@ export class CompiledShape implements Holder {
   }
 
   /** The read of keys that an `exists` admits since. */
-  readAdmitted(binding: Live): Read {
+  readAdmitted(binding: Live, { admitted }: Reads): Read {
     const limit = binding.window === null ? null : binding.window.capacity
-    const distinct = new Map(binding.admitted.map((where) => [JSON.stringify(where), where]))
+    const distinct = new Map(admitted.map((where) => [JSON.stringify(where), where]))
     return { kind: "admitted", ranges: Array.from(distinct.values(), (where) => this.#range(binding, where, null, limit)), edge: undefined }
   }
 
@@ -300,7 +294,7 @@ export class CompiledShape implements Holder {
 
   /** Takes in what a read brought, exact at the graph's position. */
   fill(binding: Live, read: Read, results: ReadonlyArray<RangeRows>): void {
-    const { counts } = this.#services
+    const { counts } = this.services
     const { window } = binding
     const { rows } = this.table
     const passing = new Map<Key, Held>()
@@ -319,7 +313,7 @@ export class CompiledShape implements Holder {
     if (window === null) return
     // The edge may have moved meanwhile: then there is a gap, and what was read does not join on.
     if (read.kind === "more" && window.edge !== read.edge) return
-    window.merge([...passing.values()], read.kind === "admitted" ? window.lower(edge) : edge, binding.log)
+    binding.merge([...passing.values()], read.kind === "admitted" ? window.lower(edge) : edge)
   }
 }
 

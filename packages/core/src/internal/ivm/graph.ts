@@ -16,11 +16,13 @@ import type { Shape } from "../../query/Shape.ts"
 import { canonicalJson } from "../hash.ts"
 import { Arrangement } from "./arrangement.ts"
 import { BudgetExceeded } from "./budgetExceeded.ts"
-import { CompiledShape, type Read, type Services } from "./compiledShape.ts"
+import { CompiledShape, type Services } from "./compiledShape.ts"
 import { mentions } from "./conjuncts.ts"
 import { type ArrangementSpec, columnsKey, isLoaded, type Occurrence, type Shared, type Turn } from "./exists.ts"
 import { GateTemplate, LiveCondition, LiveGate } from "./gate.ts"
 import { Live } from "./live.ts"
+import { Log } from "./log.ts"
+import { type Read, Reads } from "./reads.ts"
 import { TableState } from "./tableState.ts"
 
 class SharedArrangement implements Shared {
@@ -43,7 +45,8 @@ type Pending =
   | { readonly binding: Live; readonly read: Read }
 
 const none: ReadonlyArray<never> = []
-const noBound: Bound = { parameters: {}, principal: {} }
+const noRow: Row = {}
+const noBound: Bound = { parameters: noRow, principal: noRow }
 const nothing: Graph.Pass = { deltas: none, gates: none, waiting: none, masks: none }
 
 /** A condition with what it mentions of the values that tell gates apart. */
@@ -61,7 +64,7 @@ export class LiveGraph implements Graph.Graph, Services {
   readonly #scanCap: number
   readonly #shapes = new Map<string, CompiledShape>()
   readonly #conditionsOf = new Map<CompiledShape, ReadonlyArray<LiveCondition>>()
-  readonly #bindings = new Map<string, Live>()
+  #bindings = 0
   readonly #gates = new Map<string, LiveGate>()
   readonly #templates = new Map<string, GateTemplate>()
   readonly #conditions = new Map<string, LiveCondition>()
@@ -72,6 +75,8 @@ export class LiveGraph implements Graph.Graph, Services {
   /** What waits for an arrangement. */
   readonly #loading = new Set<Live | LiveGate>()
   #touched: Array<Live> = []
+  /** To be used again. */
+  readonly #logs: Array<Log> = []
   #touchedGates = new Set<LiveGate>()
   #masks: Array<Graph.MaskTurn> = []
   #nextBinding = 1
@@ -94,7 +99,7 @@ export class LiveGraph implements Graph.Graph, Services {
     for (const table of this.#tables.values()) rows += table.rows.byKey.size
     return {
       shapes: this.#shapes.size,
-      bindings: this.#bindings.size,
+      bindings: this.#bindings,
       gates: this.#gates.size,
       conditions: this.#conditions.size,
       arrangements: this.#arrangements.size,
@@ -105,14 +110,14 @@ export class LiveGraph implements Graph.Graph, Services {
 
   bind(shape: Shape, bound: Bound): Live {
     const own: Bound = { parameters: pick(bound.parameters, shape.parameterNames), principal: pick(bound.principal, shape.principalFields) }
-    const key = shape.hash + keyOf(own)
-    const live = this.#bindings.get(key)
+    const key = keyOf(own)
+    const compiled = this.#compile(shape)
+    const live = compiled.byKey.get(key)
     if (live !== undefined) {
       live.uses++
       return live
     }
-    const compiled = this.#compile(shape)
-    if (compiled.isScanned && compiled.uses >= this.#scanCap) {
+    if (compiled.isScanned && compiled.byKey.size >= this.#scanCap) {
       const message = `A query over ${shape.select.table} has ${this.#scanCap} bindings that each changed row must be tested for: `
         + "compare a column with a parameter or principal field by equality or range, or raise scanCap"
       throw new BudgetExceeded({ shape, message })
@@ -120,8 +125,8 @@ export class LiveGraph implements Graph.Graph, Services {
     const limit = compiled.limitOf(own)
     const margin = limit === null || limit === 0 ? 0 : this.#margin ?? Math.min(Math.max(limit, 16), 256)
     const binding = new Live(this.#nextBinding++, key, compiled, own, limit, margin)
-    compiled.uses++
-    this.#bindings.set(key, binding)
+    compiled.byKey.set(key, binding)
+    this.#bindings++
     if (this.#isLoaded(binding)) this.#start(binding)
     else this.#loading.add(binding)
     return binding
@@ -170,12 +175,13 @@ export class LiveGraph implements Graph.Graph, Services {
   #releaseBinding(binding: Live): void {
     if (--binding.uses > 0) return
     const { compiled } = binding
-    this.#bindings.delete(binding.key)
+    compiled.byKey.delete(binding.key)
+    this.#bindings--
     this.#loading.delete(binding)
     compiled.delete(binding)
     binding.release()
-    for (const need of binding.needs) this.#needs.delete(need)
-    if (--compiled.uses > 0) return
+    for (const need of binding.reads?.open.keys() ?? none) this.#needs.delete(need)
+    if (compiled.byKey.size > 0) return
     this.#shapes.delete(compiled.shape.hash)
     const { shapes } = compiled.table
     shapes.splice(shapes.indexOf(compiled), 1)
@@ -313,6 +319,15 @@ export class LiveGraph implements Graph.Graph, Services {
     return this.#settle(none)
   }
 
+  takeLog(): Log {
+    return this.#logs.pop() ?? new Log()
+  }
+
+  giveLog(log: Log): void {
+    log.clear()
+    if (this.#logs.length < 1000) this.#logs.push(log)
+  }
+
   touch(binding: Live): void {
     binding.isTouched = true
     this.#touched.push(binding)
@@ -349,10 +364,8 @@ export class LiveGraph implements Graph.Graph, Services {
   }
 
   #read(binding: Live, read: Read): void {
-    binding.pending++
-    if (read.kind === "whole") binding.pendingWhole++
-    else if (read.kind === "first") binding.pendingFirst++
-    binding.needs.add(this.#ask({ binding, read }, read.ranges))
+    const reads = binding.reads ??= new Reads()
+    reads.open.set(this.#ask({ binding, read }, read.ranges), read)
   }
 
   #isLoaded({ compiled }: Live): boolean {
@@ -374,11 +387,9 @@ export class LiveGraph implements Graph.Graph, Services {
       return this.#settle(this.#begin())
     }
     const { binding, read } = pending
-    binding.needs.delete(need.id)
-    binding.pending--
-    if (read.kind === "whole") binding.pendingWhole--
-    else if (read.kind === "first") binding.pendingFirst--
-    if (read.kind === "more") binding.effort = Math.min(binding.effort * 2, 64)
+    const reads = binding.reads!
+    reads.open.delete(need.id)
+    if (read.kind === "more") reads.effort = Math.min(reads.effort * 2, 64)
     binding.compiled.fill(binding, read, rows)
     if (!binding.isTouched) this.touch(binding)
     return this.#settle(none)
@@ -420,9 +431,8 @@ export class LiveGraph implements Graph.Graph, Services {
       binding.isTouched = false
       if (binding.uses === 0) continue
       this.#askFor(binding)
-      if (binding.pending === 0) {
+      if (binding.reads === null) {
         binding.ready = true
-        binding.effort = 1
         const delta = binding.tell()
         if (delta !== null) deltas.push(delta)
       } else {
@@ -435,23 +445,30 @@ export class LiveGraph implements Graph.Graph, Services {
     return { deltas, gates, waiting: waiting ?? none, masks }
   }
 
+  /** Asks for what the binding lacks; without `reads` it lacks nothing. */
   #askFor(binding: Live): void {
-    const { compiled, window } = binding
-    if (binding.readWhole) {
-      binding.readWhole = false
-      binding.admitted = []
-      if (binding.pendingWhole === 0) this.#read(binding, compiled.readFirst(binding))
-    } else if (binding.admitted.length > 0 && (window === null || binding.pendingFirst === 0)) {
-      if (binding.pendingWhole === 0) this.#read(binding, compiled.readAdmitted(binding))
-      binding.admitted = []
+    const { compiled, reads, window } = binding
+    if (reads !== null) {
+      if (reads.isStale) {
+        reads.isStale = false
+        reads.admitted = []
+        if (!reads.has("whole")) this.#read(binding, compiled.readFirst(binding))
+      } else if (reads.admitted.length > 0 && (window === null || !reads.has("first"))) {
+        if (!reads.has("whole")) this.#read(binding, compiled.readAdmitted(binding, reads))
+        reads.admitted = []
+      }
+      if (reads.open.size > 0) return
     }
-    if (window === null || binding.pending > 0) return
-    window.trim()
-    if (window.isShort) this.#read(binding, compiled.readMore(binding))
+    if (window !== null) {
+      window.trim()
+      if (window.isShort) return this.#read(binding, compiled.readMore(binding))
+    }
+    binding.reads = null
   }
 }
 
 const pick = (from: Row, names: ReadonlyArray<string>): Row => {
+  if (names.length === 0) return noRow
   const picked: { [name: string]: Row[string] } = {}
   for (const name of names) picked[name] = from[name] ?? null
   return picked

@@ -6,15 +6,16 @@
  * told as one difference once its reads are answered.
  */
 import type { Bound } from "../../change/Range.ts"
+import type { Key } from "../../data/Key.ts"
 import type { Row } from "../../data/Row.ts"
 import type { Value } from "../../data/Value.ts"
 import type * as Graph from "../../ivm/Graph.ts"
-import type { Expression } from "../../query/Plan.ts"
 import type { Shape } from "../../query/Shape.ts"
 import type { CompiledShape } from "./compiledShape.ts"
-import { compact, type Log, net } from "./log.ts"
+import type { Log } from "./log.ts"
+import type { Reads } from "./reads.ts"
 import type { Held } from "./rows.ts"
-import { Window } from "./window.ts"
+import { type Edge, Window } from "./window.ts"
 
 const none: ReadonlyArray<never> = []
 
@@ -28,29 +29,20 @@ export class Live implements Graph.Binding {
   readonly window: Window | null
   ready = false
   uses = 1
-  /** Reads that are under way. */
-  pending = 0
-  /** Of those, reads of all that passes the filter, whatever an `exists` admits. */
-  pendingWhole = 0
-  /** Of those, reads from the start of the order, by admitted keys. */
-  pendingFirst = 0
-  /** Conjuncts for the rows of keys that an `exists` admits since: to be read when the pass ends, or after `pendingFirst`. */
-  admitted: Array<ReadonlyArray<Expression>> = []
-  readWhole = false
-  /** What a refill asks for grows while what it reads does not pass. */
-  effort = 1
-  /** Ids of the reads under way. */
-  readonly needs = new Set<number>()
+  reads: Reads | null = null
   /** The change that it was last tested for. */
   stamp = 0
-  log: Log = []
+  /** Null where nothing happened since its subscribers were told. */
+  log: Log | null = null
   /** In the list of bindings to look at when the pass ends. */
   isTouched = false
   wasTold = false
-  waited = false
+  #waited = false
+  /** Whether a key may be in the log twice. */
+  #mayRepeat: boolean
   boundary: ReadonlyArray<Value> | null | undefined
   #boundaryRow: Row | null | undefined
-  #compactAt = 300
+  #compactAt = 100
 
   constructor(id: number, key: string, compiled: CompiledShape, bound: Bound, limit: number | null, margin: number) {
     this.id = id
@@ -60,6 +52,7 @@ export class Live implements Graph.Binding {
     this.members = limit === null ? new Set() : null
     this.window = limit === null ? null : new Window(limit, margin, compiled.orderFor(bound), compiled)
     this.boundary = limit === null ? undefined : null
+    this.#mayRepeat = limit !== null
   }
 
   get shape(): Shape {
@@ -68,21 +61,13 @@ export class Live implements Graph.Binding {
 
   rows(): ReadonlyArray<Row> {
     if (!this.wasTold) return none
-    const rows: Array<Row> = []
-    if (this.log.length === 0) {
-      if (this.window !== null) {
-        for (let i = 0; i < this.window.held.length && i < this.window.limit; i++) rows.push(this.window.held[i]!.row)
-        return rows
-      }
-      for (const held of this.members!) rows.push(held.row)
-    } else {
-      const told = new Map<unknown, Row>()
-      const now = this.window === null ? this.members! : this.window.held.slice(0, this.window.limit)
-      for (const held of now) told.set(held.key, held.row)
-      net([...this.log], (key, before) => void (before === null ? told.delete(key) : told.set(key, before)))
-      rows.push(...told.values())
-    }
-    return rows.sort(this.compiled.orderFor(this.bound).rows)
+    const { compiled, log, members, window } = this
+    const now: Iterable<Held> = members ?? window!.held.slice(0, window!.limit)
+    const rows = Array.from(now, ({ row }) => row)
+    if (log === null || log.isEmpty) return members === null ? rows : rows.sort(compiled.orderFor(this.bound).rows)
+    const told = new Map(Array.from(now, ({ key, row }) => [key, row]))
+    log.net((key, before) => void (before === null ? told.delete(key) : told.set(key, before)))
+    return [...told.values()].sort(compiled.orderFor(this.bound).rows)
   }
 
   holds(held: Held): boolean {
@@ -98,82 +83,95 @@ export class Live implements Graph.Binding {
 
   /** A row passes. */
   put(held: Held, before: Row | null): void {
-    const { compiled, log, members, window } = this
+    const { compiled, members, window } = this
     if (members !== null) {
-      if (members.has(held)) {
-        if (before === null || before === held.row) return
-        log.push(held.key, before, held.row)
-      } else {
+      if (!members.has(held)) {
         members.add(held)
         compiled.retain(held)
-        log.push(held.key, null, held.row)
-      }
-    } else {
-      const index = before === null || held.uses === 0 ? -1 : window!.find(held, before)
-      if (index >= 0) {
-        if (before === held.row) return
-        window!.change(index, before!, log)
-      }
-      else if (!window!.insert(held, log)) return
-      else if (this.pending === 0) window!.trim()
+        before = null
+      } else if (before === null || before === held.row) return
+      this.#open().push(held.key, before, held.row)
+      return
     }
-    if (!this.isTouched) compiled.touch(this)
+    const index = before === null || held.uses === 0 ? -1 : window!.find(held, before)
+    if (index >= 0) {
+      if (before !== held.row) window!.change(index, before!, this.#open())
+    } else if (window!.covers(held.row)) window!.insert(held, this.#open())
   }
 
   /** A row is gone or does not pass any more; `row` is what it was. */
   drop(held: Held, row: Row): void {
-    const { compiled, log, members, window } = this
+    const { compiled, members, window } = this
     if (members !== null) {
       if (!members.delete(held)) return
-      log.push(held.key, row, null)
+      this.#open().push(held.key, row, null)
       compiled.release(held)
-    } else {
-      const index = window!.find(held, row)
-      if (index < 0) return
-      window!.removeAt(index, row, log)
+      return
     }
-    if (!this.isTouched) compiled.touch(this)
+    const index = window!.find(held, row)
+    if (index >= 0) window!.removeAt(index, row, this.#open())
   }
 
   /** The table was emptied. */
   truncate(): void {
-    const { compiled, log, members, window } = this
-    if (members === null) window!.clear(log)
-    else {
-      for (const held of members) {
-        log.push(held.key, held.row, null)
-        compiled.release(held)
-      }
-      members.clear()
+    const { compiled, members, window } = this
+    const log = this.#open()
+    this.#mayRepeat = true
+    if (members === null) return window!.clear(log)
+    for (const held of members) {
+      log.push(held.key, held.row, null)
+      compiled.release(held)
     }
-    if (!this.isTouched) compiled.touch(this)
+    members.clear()
+  }
+
+  /** Takes rows in that were read, and the edge that a window has with them. */
+  merge(read: ReadonlyArray<Held>, edge: Edge): void {
+    this.window!.merge(read, edge, this.#open())
+  }
+
+  #open(): Log {
+    if (!this.isTouched) this.compiled.services.touch(this)
+    return this.log ??= this.compiled.services.takeLog()
   }
 
   /** What subscribers must be told now, if anything; the binding is ready. */
   tell(): Graph.Delta | null {
     const { log } = this
     const boundary = this.#moveBoundary()
+    const mayRepeat = this.#mayRepeat
+    const waited = this.#waited
+    this.log = null
+    this.#waited = false
+    this.#mayRepeat = this.window !== null
     if (!this.wasTold) {
       this.wasTold = true
-      this.waited = false
-      this.log = []
+      if (log !== null) this.compiled.services.giveLog(log)
       return { binding: this, reset: true, added: this.rows(), changed: none, removed: none, boundary: this.boundary }
     }
-    if (log.length === 0) return boundary === undefined ? null : { binding: this, reset: false, added: none, changed: none, removed: none, boundary }
-    this.log = []
     let added: Array<Row> | undefined
     let changed: Array<Row> | undefined
-    let removed: Array<Graph.Delta["removed"][number]> | undefined
-    const { rows } = this.compiled.table
-    // A row that left and came back while the binding waited may be masked otherwise by now, and nobody was told.
-    const resends = this.waited && this.compiled.shape.masks.length > 0
-    this.waited = false
-    net(log, (key, before, after) => {
-      if (before === null) {
-        if (after !== null) (added ??= []).push(after)
-      } else if (after === null) (removed ??= []).push(key)
-      else if (resends || !rows.same(before, after)) (changed ??= []).push(after)
-    })
+    let removed: Array<Key> | undefined
+    if (log !== null) {
+      const { rows } = this.compiled.table
+      // A row that left and came back while the binding waited may be masked otherwise by now, and nobody was told.
+      const resends = waited && this.compiled.shape.masks.length > 0
+      if (mayRepeat) {
+        log.net((key, before, after) => {
+          if (before === null) {
+            if (after !== null) (added ??= []).push(after)
+          } else if (after === null) (removed ??= []).push(key)
+          else if (resends || !rows.same(before, after)) (changed ??= []).push(after)
+        })
+      } else {
+        log.forEach((key, before, after) => {
+          if (after === null) (removed ??= []).push(key)
+          else if (before === null) (added ??= []).push(after)
+          else (changed ??= []).push(after)
+        })
+      }
+      this.compiled.services.giveLog(log)
+    }
     return added === undefined && changed === undefined && removed === undefined && boundary === undefined
       ? null
       : { binding: this, reset: false, added: added ?? none, changed: changed ?? none, removed: removed ?? none, boundary }
@@ -181,11 +179,13 @@ export class Live implements Graph.Binding {
 
   /** Keeps the log of a binding that waits in proportion to the rows it is about. */
   wait(): void {
-    this.waited = true
-    if (!this.wasTold) this.log.length = 0
-    else if (this.log.length > this.#compactAt) {
-      compact(this.log)
-      this.#compactAt = 2 * this.log.length + 300
+    this.#waited = this.#mayRepeat = true
+    const { log } = this
+    if (log === null) return
+    if (!this.wasTold) log.clear()
+    else if (log.length > this.#compactAt) {
+      log.compact()
+      this.#compactAt = 2 * log.length + 100
     }
   }
 

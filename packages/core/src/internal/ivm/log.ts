@@ -1,38 +1,69 @@
 /**
  * What happened to one binding's delivered rows since its subscribers were last told, and the sum of it.
  *
- * Entries are in order of time, three slots each: key, the row that was in the result before, the row after (null for
- * none). The sum is the first `before` and the last `after` of each key.
+ * Entries are in order of time: key, the row that was in the result before, the row after (null for none). The sum is the
+ * first `before` and the last `after` of each key. A log is used again: it allocates only while it grows.
  */
 import type { Key } from "../../data/Key.ts"
 import type { Row } from "../../data/Row.ts"
 
-export type Log = Array<Key | Row | null>
+export type Each = (key: Key, before: Row | null, after: Row | null) => void
 
-export type Netted = (key: Key, before: Row | null, after: Row | null) => void
+export class Log {
+  /** Three slots an entry. */
+  readonly #slots: Array<Key | Row | null> = []
+  #used = 0
 
-/** Calls `each` for every key once. O(entries). */
-export const net = (log: Log, each: Netted): void => {
-  const { length } = log
-  if (length === 3) return each(log[0] as Key, log[1] as Row | null, log[2] as Row | null)
-  if (length === 6 && log[0] !== log[3]) {
-    each(log[0] as Key, log[1] as Row | null, log[2] as Row | null)
-    return each(log[3] as Key, log[4] as Row | null, log[5] as Row | null)
+  get isEmpty(): boolean {
+    return this.#used === 0
   }
-  /** Where a key's first entry is; its `after` is brought up to date there. */
-  const firsts = new Map<Key, number>()
-  for (let i = 0; i < length; i += 3) {
-    const first = firsts.get(log[i] as Key)
-    if (first === undefined) firsts.set(log[i] as Key, i)
-    else log[first + 2] = log[i + 2]!
-  }
-  for (const [key, i] of firsts) each(key, log[i + 1] as Row | null, log[i + 2] as Row | null)
-}
 
-/** Folds a log that grows while its binding waits, so that it is bounded by the keys in it. */
-export const compact = (log: Log): void => {
-  const netted: Log = []
-  net(log, (key, before, after) => before === null && after === null ? undefined : void netted.push(key, before, after))
-  log.length = 0
-  for (const part of netted) log.push(part)
+  get length(): number {
+    return this.#used / 3
+  }
+
+  push(key: Key, before: Row | null, after: Row | null): void {
+    const slots = this.#slots
+    const used = this.#used
+    slots[used] = key
+    slots[used + 1] = before
+    slots[used + 2] = after
+    this.#used = used + 3
+  }
+
+  clear(): void {
+    const slots = this.#slots
+    if (slots.length > 300) slots.length = 0
+    else for (let i = 0; i < this.#used; i++) slots[i] = null
+    this.#used = 0
+  }
+
+  /** Entry by entry. */
+  forEach(each: Each): void {
+    const slots = this.#slots
+    for (let i = 0; i < this.#used; i += 3) each(slots[i] as Key, slots[i + 1] as Row | null, slots[i + 2] as Row | null)
+  }
+
+  /** Key by key. O(entries). */
+  net(each: Each): void {
+    const slots = this.#slots
+    const used = this.#used
+    if (used <= 3 || used === 6 && slots[0] !== slots[3]) return this.forEach(each)
+    const lasts = new Map<Key, number>()
+    for (let i = 0; i < used; i += 3) lasts.set(slots[i] as Key, i)
+    for (let i = 0; i < used; i += 3) {
+      const last = lasts.get(slots[i] as Key)
+      if (last === undefined) continue
+      lasts.delete(slots[i] as Key)
+      each(slots[i] as Key, slots[i + 1] as Row | null, slots[last + 2] as Row | null)
+    }
+  }
+
+  /** Nets it in place: then it is no longer than the keys that it is about. */
+  compact(): void {
+    const netted = new Log()
+    this.net((key, before, after) => before === null && after === null ? undefined : netted.push(key, before, after))
+    this.clear()
+    netted.forEach((key, before, after) => this.push(key, before, after))
+  }
 }

@@ -76,11 +76,10 @@ export class Window {
     return -1
   }
 
-  #lowerBound(row: Row): number {
+  /** Where the row belongs among those from `low` to before `high`. */
+  #lowerBound(row: Row, low: number, high: number): number {
     const all = this.held
     const compare = this.order.rows
-    let low = 0
-    let high = all.length
     while (low < high) {
       const middle = low + high >>> 1
       if (compare(all[middle]!.row, row) < 0) low = middle + 1
@@ -90,32 +89,30 @@ export class Window {
   }
 
   removeAt(index: number, row: Row, log: Log): void {
-    const { held, limit } = this
-    const removed = held[index]!
-    held.copyWithin(index, index + 1)
-    held.length--
+    const { held: all, limit } = this
+    const removed = all[index]!
+    const last = all.length - 1
+    for (let i = index; i < last; i++) all[i] = all[i + 1]!
+    all.pop()
     if (index < limit) {
       log.push(removed.key, row, null)
-      if (held.length >= limit) {
-        const entered = held[limit - 1]!
+      if (last >= limit) {
+        const entered = all[limit - 1]!
         log.push(entered.key, null, entered.row)
       }
     }
     this.#holds.release(removed)
   }
 
-  /** False where the row is behind the edge. `held` is not in the window. */
-  insert(held: Held, log: Log): boolean {
+  /** `held` is not in the window, which covers it. */
+  insert(held: Held, log: Log): void {
     const { row } = held
-    if (!this.covers(row)) return false
     const { held: all, limit } = this
-    const index = this.#lowerBound(row)
+    const index = this.#lowerBound(row, 0, all.length)
     this.#holds.retain(held)
     all.push(held)
-    if (index < all.length - 1) {
-      all.copyWithin(index + 1, index, all.length - 1)
-      all[index] = held
-    }
+    for (let i = all.length - 1; i > index; i--) all[i] = all[i - 1]!
+    all[index] = held
     if (index < limit) {
       if (all.length > limit) {
         const left = all[limit]!
@@ -123,24 +120,35 @@ export class Window {
       }
       log.push(held.key, null, row)
     }
-    return true
   }
 
   /** The row at `index` has new content. */
   change(index: number, before: Row, log: Log): void {
-    const { held: all } = this
+    const { held: all, limit } = this
     const held = all[index]!
+    const { row } = held
+    if (!this.covers(row)) return this.removeAt(index, before, log)
+    const last = all.length - 1
     const compare = this.order.rows
-    const stays = (index === 0 || compare(all[index - 1]!.row, held.row) < 0)
-      && (index === all.length - 1 ? this.covers(held.row) : compare(held.row, all[index + 1]!.row) < 0)
-    if (stays) {
-      if (index < this.limit) log.push(held.key, before, held.row)
-      return
+    let to = index
+    if (index > 0 && compare(all[index - 1]!.row, row) > 0) {
+      to = this.#lowerBound(row, 0, index - 1)
+      for (let i = index; i > to; i--) all[i] = all[i - 1]!
+    } else if (index < last && compare(all[index + 1]!.row, row) < 0) {
+      to = this.#lowerBound(row, index + 2, last + 1) - 1
+      for (let i = index; i < to; i++) all[i] = all[i + 1]!
     }
-    this.#holds.retain(held)
-    this.removeAt(index, before, log)
-    this.insert(held, log)
-    this.#holds.release(held)
+    all[to] = held
+    if (index < limit && to < limit) log.push(held.key, before, row)
+    else if (index < limit) {
+      const entered = all[limit - 1]!
+      log.push(held.key, before, null)
+      log.push(entered.key, null, entered.row)
+    } else if (to < limit) {
+      const left = all[limit]!
+      log.push(left.key, left.row, null)
+      log.push(held.key, null, row)
+    }
   }
 
   /** Lets rows go that nobody needs to know. Not while a read is under way that starts at the edge. */
