@@ -8,7 +8,7 @@
 import { Effect } from "effect"
 import { describe, expect, it } from "vitest"
 import { freshDatabase } from "./postgres.ts"
-import { check, describe as report } from "./spine/check.ts"
+import { check, checkSource, describe as report } from "./spine/check.ts"
 import * as Database from "./spine/database.ts"
 import * as Random from "./spine/random.ts"
 import * as Schedule from "./spine/schedule.ts"
@@ -36,21 +36,23 @@ const databaseOf = (statements: string) =>
     return { url, client }
   })
 
-describe.each(["wal"] as const)("%s", (source) => {
+describe.each(["wal", "triggers"] as const)("%s", (source) => {
   it("P1 P3 P4 P7 P8 P10 at each frame each client shows what the database was at its position", () => {
     const seed = Random.seedOf()
     const random = Random.make(seed)
     const schedule = Schedule.make(random)
     return Effect.gen(function*() {
-      const { client, url } = yield* databaseOf([Database.createTables, Database.createConstraints, ...schedule.seed()].join(";\n"))
-      const shadow = yield* databaseOf(Database.createTables)
-      yield* Effect.promise(() => Shadow.copy(client, shadow.client))
+      const { client, url } = yield* databaseOf([Database.createTables, Database.createConstraints, ...schedule.seed(), Shadow.watch(null)].join(";\n"))
+      const shadows = yield* Effect.all([databaseOf(Database.createTables), databaseOf(Database.createTables)])
+      for (const shadow of shadows) yield* Effect.promise(() => Shadow.copy(client, shadow.client))
+      // Some servers merge, forget or give up early.
+      const options = { gather: random.pick([0, 4, 25]), window: random.pick([300, 60_000]), windowBytes: random.pick([5_000, 2 ** 26]), pendingBytes: random.pick([2_000, 2 ** 22]) }
       const started = performance.now()
-      const { counts, recording } = yield* Effect.scoped(Effect.flatMap(System.make(url, source), (system) =>
+      const { counts, recording } = yield* Effect.scoped(Effect.flatMap(System.make(url, source, options), (system) =>
         Effect.promise(() => World.run(system, url, random, schedule, cast, ticks))))
       const recorded = performance.now()
-      const problems = yield* Effect.promise(() => check(shadow.client, recording))
-      console.log(`${source}, seed ${seed}: ${Object.entries(counts).map(([name, count]) => `${count} ${name}`).join(", ")}; ran ${Math.round(recorded - started)} ms, checked ${Math.round(performance.now() - recorded)} ms`)
+      const problems = yield* Effect.promise(async () => [...await check(shadows[0].client, recording), ...await checkSource(shadows[1].client, recording)])
+      console.log(`${source}, seed ${seed}, ${JSON.stringify(options)}: ${Object.entries(counts).map(([name, count]) => `${count} ${name}`).join(", ")}; ran ${Math.round(recorded - started)} ms, checked ${Math.round(performance.now() - recorded)} ms`)
       if (problems.length > 0) throw new Error(report(problems, recording))
       for (const [name, least] of Object.entries(atLeast)) expect(counts[name as keyof typeof atLeast], name).toBeGreaterThanOrEqual(least)
     }).pipe(

@@ -5,7 +5,7 @@
 import type { Step } from "@headwater/core/Step"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { type Database, freshDatabase } from "../postgres.ts"
-import { check, type Problem } from "./check.ts"
+import { check, checkSource, type Problem } from "./check.ts"
 import * as Board from "./database.ts"
 import * as Random from "./random.ts"
 import type { Delivery, Fields, Quiet, Recording, Shown } from "./recording.ts"
@@ -78,6 +78,7 @@ const history = (): ReadonlyArray<Step> => {
 describe("the checker", () => {
   let database: Database
   let perfect: Recording
+  const steps = history()
 
   const withShadow = async <A>(run: (shadow: Awaited<ReturnType<typeof Board.connect>>) => Promise<A>): Promise<A> => {
     const client = await Board.connect(database.url)
@@ -93,11 +94,10 @@ describe("the checker", () => {
   beforeAll(async () => {
     database = await freshDatabase()
     perfect = await withShadow(async (shadow) => {
-      const steps = history()
       const deliveries: Array<Delivery> = []
       const quiets: Array<Quiet> = []
       for (const step of steps) {
-        await Shadow.fold(shadow, step)
+        await Shadow.fold(shadow, Shadow.ofStep(step))
         for (const [i, user] of users.entries()) {
           const shown: Array<Shown> = []
           for (const { parameters, query } of live) {
@@ -125,7 +125,8 @@ describe("the checker", () => {
       return {
         epoch: "e",
         start: 0,
-        steps,
+        commits: steps.map(Shadow.ofStep),
+        steps: steps.map(Shadow.ofStep),
         deliveries,
         quiets,
         mutations: [{ client: "client 0", name: "bump", bump: String(audit["mutation"]), outcome: "applied" }],
@@ -175,7 +176,7 @@ describe("the checker", () => {
   })
 
   it("finds a row of a private project in a frame", async () => {
-    const hidden = perfect.steps.flatMap((step) => [...step.chunks].flat()).findLast(({ after, table }) => table === "cards" && after?.["projectId"] === projects[1])!.after!
+    const hidden = steps.flatMap((step) => [...step.chunks].flat()).findLast(({ after, table }) => table === "cards" && after?.["projectId"] === projects[1])!.after!
     const outsider = { ...perfect.deliveries.at(-1)!, user: random.uuid(), shown: [], carried: [["cards", hidden]] as const, receipts: [] }
     expect(promises(await run({ deliveries: [...perfect.deliveries, outsider] }))).toEqual(["P7"])
   })
@@ -185,19 +186,22 @@ describe("the checker", () => {
     expect(promises(await run({ deliveries: [...perfect.deliveries, { ...a!, shown: [] }, { ...b!, shown: [] }] }))).toEqual(["P8"])
   })
 
-  it("finds a step that is missing, comes twice, or is another one", async () => {
-    const index = perfect.steps.findIndex((step) => step.position > 200 && [...step.chunks].flat().some(({ after, table }) => table === "cards" && after !== null))
-    const step = perfect.steps[index]!
-    expect(promises(await run({ steps: perfect.steps.toSpliced(index, 1) })).length).toBeGreaterThan(0)
-    expect(promises(await run({ steps: perfect.steps.toSpliced(index, 0, step) }))).toContain("steps")
+  it("finds a commit that is missing, comes twice, or is another one", async () => {
+    const index = steps.findIndex((step) => step.position > 200 && [...step.chunks].flat().some(({ after, table }) => table === "cards" && after !== null))
+    const step = steps[index]!
+    const missing = { commits: steps.toSpliced(index, 1).map(Shadow.ofStep) }
+    expect((await run(missing)).length).toBeGreaterThan(0)
+    expect(promises(await run({ commits: steps.toSpliced(index, 0, step).map(Shadow.ofStep) }))).toContain("commits")
     const changed = { ...step, chunks: [[...step.chunks].flat().map((change) => change.after === null ? change : { ...change, after: { ...change.after, title: "other" } })] }
-    expect(promises(await run({ steps: perfect.steps.with(index, changed) })).length).toBeGreaterThan(0)
+    expect((await run({ commits: steps.with(index, changed).map(Shadow.ofStep) })).length).toBeGreaterThan(0)
+    expect(promises(await withShadow((shadow) => checkSource(shadow, perfect)))).toEqual([])
+    expect(promises(await withShadow((shadow) => checkSource(shadow, { ...perfect, steps: missing.commits })))).toEqual(["steps"])
   })
 
-  it("finds a commit that neither stream nor clients saw", async () => {
+  it("finds what nobody saw", async () => {
     const last = perfect.quiets[0]!
-    expect(promises(await run({ quiets: [{ ...last, contents: { ...last.contents, marks: [...last.contents.marks, "(2)"] } }] }))).toEqual(["steps"])
-    expect(promises(await run({ quiets: [last, { ...last, mark: 2 }] }))).toEqual(["steps"])
+    expect(promises(await run({ quiets: [{ ...last, contents: { ...last.contents, marks: [...last.contents.marks, "(2)"] } }] }))).toEqual(["commits"])
+    expect(promises(await run({ quiets: [last, { ...last, mark: 2 }] }))).toEqual(["commits"])
   })
 
   it("finds a receipt that is late, early, missing, or there twice", async () => {
@@ -205,7 +209,7 @@ describe("the checker", () => {
     expect(promises(await run({ deliveries: late }))).toEqual(["P3"])
     expect(promises(await run({ deliveries: perfect.deliveries.map((delivery) => ({ ...delivery, receipts: delivery.position === 300 && delivery.client === "client 0" ? ["store 1"] : delivery.receipts })) }))).toEqual(["P3"])
     const again: Step = { position: 320, transactions: [], truncated: [], chunks: [[{ table: "headwater.receipts", before: null, after: { client: "store", seq: 1n } }]] }
-    expect(promises(await run({ steps: [...perfect.steps, again] }))).toEqual(["P4"])
+    expect(promises(await run({ commits: [...perfect.commits, Shadow.ofStep(again)] }))).toEqual(["P4"])
     expect(promises(await run({ mutations: [...perfect.mutations, { client: "client 0", name: "moveCard", bump: undefined, outcome: "applied" }] }))).toEqual(["P4"])
   })
 
@@ -214,7 +218,7 @@ describe("the checker", () => {
     expect(promises(await run({ mutations: [{ ...bump, outcome: "rejected" }] }))).toEqual(["P4"])
     expect(promises(await run({ mutations: [{ ...bump, bump: random.uuid() }] }))).toEqual(["P4"])
     const twice: Step = { position: 320, transactions: [], truncated: [], chunks: [[{ table: "audits", before: null, after: { id: random.uuid(), mutation: bump.bump!, counter: 1 } }]] }
-    expect(promises(await run({ steps: [...perfect.steps, twice] }))).toEqual(["P4"])
+    expect(promises(await run({ commits: [...perfect.commits, Shadow.ofStep(twice)] }))).toEqual(["P4"])
   })
 
   it("passes on what was found during the run", async () => {

@@ -3,11 +3,11 @@
  *
  * Needs a shadow in the state at `recording.start`, and leaves it in that of the last step.
  */
-import type { Step } from "@headwater/core/Step"
 import type { Client } from "pg"
-import { type Contents, queryText, readableRows, readContents, show, tableNames } from "./database.ts"
-import type { Delivery, Fields, Recording } from "./recording.ts"
+import { queryText, readableRows, readContents, show, tableNames } from "./database.ts"
+import type { Delivery, Fields, Quiet, Recording } from "./recording.ts"
 import * as Shadow from "./shadow.ts"
+import type { Fold } from "./shadow.ts"
 
 export interface Problem {
   /** Of the promise that is broken. */
@@ -17,8 +17,6 @@ export interface Problem {
   readonly message: string
 }
 
-const receiptsTable = "headwater.receipts"
-
 export const check = async (shadow: Client, recording: Recording): Promise<ReadonlyArray<Problem>> => {
   const problems: Array<Problem> = []
   checkOrder(recording, problems)
@@ -26,30 +24,58 @@ export const check = async (shadow: Client, recording: Recording): Promise<Reado
   for (const message of recording.violations) problems.push({ promise: "run", position: 0, client: "", message })
 
   const deliveries = recording.deliveries.filter(({ epoch }) => epoch === recording.epoch).toSorted((a, b) => a.position - b.position)
-  const quiets = new Map(recording.quiets.map((quiet) => [quiet.mark, quiet]))
   let next = 0
-  for (const step of [undefined, ...recording.steps]) {
-    const until = step?.position ?? recording.start + 1
-    // All that was delivered before this step shows the state without it.
+  await foldAll(shadow, "commits", recording.commits, recording.quiets, problems, async (until) => {
+    // All that was delivered before this commit shows the state without it.
     const before = next
     while (next < deliveries.length && deliveries[next]!.position < until) next++
     await checkState(shadow, deliveries.slice(before, next), problems)
-    if (step === undefined) continue
-    try {
-      await Shadow.fold(shadow, step)
-    } catch (cause) {
-      problems.push({ promise: "steps", position: step.position, client: "", message: String(cause) })
-      return problems
-    }
-    for (const mark of insertedMarks(step)) {
-      const quiet = quiets.get(mark)
-      if (quiet !== undefined && quiets.delete(mark)) await checkQuiet(shadow, step, quiet.contents, problems)
-    }
-  }
-  await checkState(shadow, deliveries.slice(next), problems)
-  for (const mark of quiets.keys()) problems.push({ promise: "steps", position: 0, client: "", message: `the step that inserts mark ${mark} is missing` })
+  })
   await checkEffects(shadow, recording, problems)
   return problems
+}
+
+/** Whether a change source delivers what was committed. Needs a shadow of its own. */
+export const checkSource = async (shadow: Client, recording: Recording): Promise<ReadonlyArray<Problem>> => {
+  const problems: Array<Problem> = []
+  await foldAll(shadow, "steps", recording.steps, recording.quiets, problems, async () => {})
+  const delivered = new Set(recording.steps.flatMap(({ transactions }) => transactions))
+  for (const { position, transactions } of recording.commits) {
+    for (const id of transactions) if (!delivered.has(id)) problems.push({ promise: "steps", position, client: "", message: `transaction ${id} is missing` })
+  }
+  return problems
+}
+
+/** Folds one after the other; `before` is called with the position of each, and at the end with infinity. */
+const foldAll = async (
+  shadow: Client,
+  what: string,
+  folds: ReadonlyArray<Fold>,
+  quiets: ReadonlyArray<Quiet>,
+  problems: Array<Problem>,
+  before: (position: number) => Promise<void>
+) => {
+  const expected = new Map(quiets.map((quiet) => [quiet.mark, quiet.contents]))
+  for (const fold of folds) {
+    await before(fold.position)
+    try {
+      await Shadow.fold(shadow, fold)
+    } catch (cause) {
+      problems.push({ promise: what, position: fold.position, client: "", message: String(cause) })
+      return
+    }
+    for (const mark of fold.marks) {
+      const contents = expected.get(mark)
+      if (contents === undefined || !expected.delete(mark)) continue
+      const actual = await readContents(shadow)
+      for (const table of tableNames) {
+        if (actual[table].join("\n") === contents[table].join("\n")) continue
+        problems.push({ promise: what, position: fold.position, client: "", message: `the ${what} do not add up to ${table}:\n${difference(contents[table], actual[table])}` })
+      }
+    }
+  }
+  await before(Infinity)
+  for (const mark of expected.keys()) problems.push({ promise: what, position: 0, client: "", message: `mark ${mark} is missing` })
 }
 
 const checkState = async (shadow: Client, deliveries: ReadonlyArray<Delivery>, problems: Array<Problem>) => {
@@ -83,19 +109,6 @@ const difference = (expected: ReadonlyArray<string>, actual: ReadonlyArray<strin
   return missing.length + extra.length > 0 ? [...missing, ...extra].join("\n") : `the right ${actual.length} rows in another order, or several times:\n  ${actual.join("\n  ")}\ninstead of\n  ${expected.join("\n  ")}`
 }
 
-const changesOf = (step: Step) => [...step.chunks].flat()
-
-const insertedMarks = (step: Step) =>
-  changesOf(step).flatMap(({ after, before, table }) => table === "marks" && before === null && after !== null ? [Number(after["n"])] : [])
-
-const checkQuiet = async (shadow: Client, step: Step, expected: Contents, problems: Array<Problem>) => {
-  const actual = await readContents(shadow)
-  for (const table of tableNames) {
-    if (actual[table].join("\n") === expected[table].join("\n")) continue
-    problems.push({ promise: "steps", position: step.position, client: "", message: `the steps do not add up to ${table}:\n${difference(expected[table], actual[table])}` })
-  }
-}
-
 /** P8 */
 const checkOrder = ({ deliveries }: Recording, problems: Array<Problem>) => {
   const last = new Map<string, Delivery>()
@@ -111,12 +124,10 @@ const checkOrder = ({ deliveries }: Recording, problems: Array<Problem>) => {
 /** P3, and one receipt for each mutation. */
 const checkReceipts = (recording: Recording, problems: Array<Problem>) => {
   const inserted = new Map<string, number>()
-  for (const step of recording.steps) {
-    for (const { after, before, table } of changesOf(step)) {
-      if (table !== receiptsTable || after === null || before !== null) continue
-      const id = `${after["client"]} ${after["seq"]}`
-      if (inserted.has(id)) problems.push({ promise: "P4", position: step.position, client: "", message: `a second receipt of mutation ${id} is inserted` })
-      else inserted.set(id, step.position)
+  for (const { position, receipts } of recording.commits) {
+    for (const id of receipts) {
+      if (inserted.has(id)) problems.push({ promise: "P4", position, client: "", message: `a second receipt of mutation ${id} is inserted` })
+      else inserted.set(id, position)
     }
   }
   for (const [client, stores] of recording.stores) {
@@ -134,7 +145,7 @@ const checkReceipts = (recording: Recording, problems: Array<Problem>) => {
     }
     for (const frame of frames) {
       for (const id of frame.receipts) {
-        if (!receipts.has(id)) problems.push({ promise: "P3", position: frame.position, client, message: `a receipt of mutation ${id} arrives that the steps do not hold` })
+        if (!receipts.has(id)) problems.push({ promise: "P3", position: frame.position, client, message: `a receipt of mutation ${id} arrives that was never inserted` })
       }
     }
   }
@@ -156,16 +167,17 @@ const checkEffects = async (shadow: Client, recording: Recording, problems: Arra
   if (sum!.counted !== sum!.audited) report("", `counters stand at ${sum!.counted} after ${sum!.audited} audits`)
 }
 
-/** The first ones, with the last steps and messages before. */
+/** The first ones, with the last commits and messages before. */
 export const describe = (problems: ReadonlyArray<Problem>, recording: Recording): string => {
   const lines = [`${problems.length} problems, the first:`]
   for (const { client, message, position, promise } of problems.slice(0, 6)) lines.push(`${promise} at ${position}${client && ` at ${client}`}: ${message}`)
   const first = problems.find(({ position }) => position > 0)
   if (first === undefined) return lines.join("\n")
-  lines.push("the last steps up to the first one:")
-  for (const step of recording.steps.filter(({ position }) => position <= first.position).slice(-4)) {
-    lines.push(`step ${step.position} (${step.transactions.join(", ")})${step.truncated.map((table) => ` truncates ${table}`).join("")}`)
-    for (const { after, before, table } of changesOf(step)) lines.push(`  ${table} ${before === null ? "" : `−${show(before)}`} ${after === null ? "" : `+${show(after)}`}`)
+  lines.push("what was committed last up to the first one:")
+  for (const { changes, position, receipts, transactions } of recording.commits.filter(({ position }) => position <= first.position).slice(-4)) {
+    lines.push(`${position} (transactions ${transactions.join(", ")})`)
+    for (const { after, before, table } of changes.slice(0, 10)) lines.push(`  ${table} ${before === null ? "" : `−${before}`} ${after === null ? "" : `+${after}`}`)
+    for (const receipt of receipts) lines.push(`  receipt ${receipt}`)
   }
   const at = recording.deliveries.find(({ client, position }) => client === first.client && position === first.position)
   if (at !== undefined) {

@@ -163,12 +163,21 @@ export const connect = async (url: string): Promise<Client> => {
   const client = new Client({
     connectionString: url,
     options: "-c deadlock_timeout=50ms",
+    application_name: "outside",
     types: { getTypeParser: ((oid: number, format: "text") => oid === int8 ? BigInt : types.getTypeParser(oid, format)) as typeof types.getTypeParser }
   })
   client.on("error", () => {})
   await client.connect()
   return client
 }
+
+/** Ends a connection of the system, of those that it has the `n`-th. */
+export const endConnection = (client: Client, n: number) =>
+  client.query(
+    `with others as (select pid, row_number() over (order by backend_type, pid) - 1 as i, count(*) over () as n
+       from pg_stat_activity where datname = current_database() and application_name <> 'outside' and backend_type in ('client backend', 'walsender'))
+     select pg_terminate_backend(pid) from others where i = ${n} % n`
+  )
 
 /** The same text for equal values, whatever the order of their properties. */
 export const show = (value: unknown): string => {

@@ -1,7 +1,7 @@
 /** What a run leaves behind for `check`. */
 import type { Epoch, Position } from "@headwater/core/Position"
-import type { Step } from "@headwater/core/Step"
 import type { Contents, Parameters, QueryName, TableName } from "./database.ts"
+import type { Fold } from "./shadow.ts"
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -40,7 +40,10 @@ export interface Recording {
   readonly epoch: Epoch
   /** The state of the shadow before the first step. */
   readonly start: Position
-  readonly steps: ReadonlyArray<Step>
+  /** What was committed, by position: as the database's own triggers saw it. */
+  readonly commits: ReadonlyArray<Fold>
+  /** What a change source of its own made of that. */
+  readonly steps: ReadonlyArray<Fold>
   readonly deliveries: ReadonlyArray<Delivery>
   readonly quiets: ReadonlyArray<Quiet>
   /** What each client sent, in order; `bump` is the id that its effect must carry once. */

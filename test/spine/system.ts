@@ -9,7 +9,9 @@ import { Effect, Exit, Layer, Scope } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
 import { Board, Me, shared, type User } from "./contract.ts"
+import { connect as connectTo } from "./database.ts"
 import { BoardHandlers } from "./handlers.ts"
+import * as Shadow from "./shadow.ts"
 import * as Source from "./source.ts"
 import type { Live, Peer, System } from "./world.ts"
 
@@ -17,10 +19,10 @@ import type { Live, Peer, System } from "./world.ts"
 const authenticate = Headwater.authenticate(Me, ({ token }) =>
   token === undefined ? Effect.fail(new Unauthenticated({ message: "Sign in." })) : Effect.succeed({ userId: token as User["id"] }))
 
-const server = (url: string, source: Source.SourceName) =>
+const server = (url: string, source: Source.SourceName, options: Headwater.Options) =>
   HttpRouter.serve(
     Headwater.layerWebSocket({ path: "/sync" }).pipe(
-      Layer.provide(Headwater.layer(Board)),
+      Layer.provide(Headwater.layer(Board, options)),
       Layer.provide([BoardHandlers, authenticate]),
       Layer.provide([Source.layer(source), PostgresWriter.layer]),
       Layer.provide(CommitSignal.layerMemory),
@@ -63,15 +65,23 @@ const connect: System["connect"] = ({ WebSocket, optimistic, url, user }): Peer 
   }
 }
 
+const watchReceipts = (url: string) =>
+  Effect.promise(async () => {
+    const client = await connectTo(url)
+    await client.query(Shadow.watch("headwater.receipts"))
+    await client.end()
+  })
+
 /** Goes on until the scope closes. The database's tables must be there, and nobody may write to them before it is done. */
-export const make = (url: string, source: Source.SourceName) =>
+export const make = (url: string, source: Source.SourceName, options: Headwater.Options) =>
   Effect.gen(function*() {
     yield* Source.install(url, source)
+    yield* watchReceipts(url)
     const collected = yield* Source.collect.pipe(Effect.provide(yield* Layer.build(Source.layer(source).pipe(
       Layer.provide(CommitSignal.layerMemory),
       Layer.provide(Source.pgLayer(url))
     ))))
-    const { address } = yield* Effect.provide(HttpServer.HttpServer, yield* Layer.build(server(url, source)))
+    const { address } = yield* Effect.provide(HttpServer.HttpServer, yield* Layer.build(server(url, source, options)))
     if (address._tag === "UnixPathAddress") return yield* Effect.die("no port")
     return { ...collected, port: address.port, path: "/sync", connect } satisfies System
   })

@@ -3,13 +3,14 @@
  * and records what each client was told. Knows clients only by what `System` asks of them.
  */
 import type { ClientMessage, ServerMessage } from "@headwater/core/Message"
-import type { Step } from "@headwater/core/Step"
 import type { Client } from "pg"
 import * as Database from "./database.ts"
 import * as Network from "./network.ts"
 import type * as Random from "./random.ts"
 import type { Delivery, Quiet, Recording, Shown } from "./recording.ts"
 import * as Schedule from "./schedule.ts"
+import * as Shadow from "./shadow.ts"
+import type { Fold } from "./shadow.ts"
 import * as Wire from "./wire.ts"
 
 /** A client as applications have it. */
@@ -33,9 +34,11 @@ export interface System {
   readonly path: string
   readonly connect: (options: { readonly url: string; readonly user: string; readonly WebSocket: new(url: string, protocols?: string | Array<string>) => object; readonly optimistic: boolean }) => Peer
   /** What a change source of its own has delivered so far. */
-  readonly steps: ReadonlyArray<Step>
+  readonly steps: ReadonlyArray<Fold>
   readonly start: number
   readonly epoch: string
+  /** The first position that includes a transaction. */
+  readonly positionOf: (transaction: string) => Promise<number>
 }
 
 export interface Counts {
@@ -50,6 +53,8 @@ export interface Counts {
   failed: number
   held: number
   truncates: number
+  /** Connections of the server to the database that were cut. */
+  ended: number
   steps: number
 }
 
@@ -82,7 +87,7 @@ export const run = async (
   cast: ReadonlyArray<Role>,
   ticks: number
 ): Promise<{ readonly recording: Recording; readonly counts: Counts }> => {
-  const counts: Counts = { frames: 0, mutations: 0, rejected: 0, opened: 0, closed: 0, cuts: 0, revocations: 0, outside: 0, failed: 0, held: 0, truncates: 0, steps: 0 }
+  const counts: Counts = { frames: 0, mutations: 0, rejected: 0, opened: 0, closed: 0, cuts: 0, revocations: 0, outside: 0, failed: 0, held: 0, truncates: 0, ended: 0, steps: 0 }
   const deliveries: Array<Delivery> = []
   const quiets: Array<Quiet> = []
   const violations = new Set<string>()
@@ -238,7 +243,7 @@ export const run = async (
     const mark = ++marks
     await main.query(`insert into marks values (${mark})`)
     quiets.push({ mark, contents: await Database.readContents(main) })
-    await until("the change source delivered the mark", () => isDelivered(system.steps, mark))
+    await until("the change source delivered the mark", () => system.steps.some(({ marks }) => marks.includes(mark)))
     const shows = ({ live }: Participant) => [...live].find(({ query }) => query === "marks")?.handle.value()?.[0]?.["n"] === mark
     await until(`all clients show mark ${mark}`, () => participants.every(shows) || participants.filter((participant) => !shows(participant)).map(({ link, live, name }) =>
       `${name} shows ${JSON.stringify([...live].find(({ query }) => query === "marks")?.handle.value())} after ${link.connections()} connections, its last frame is at ${deliveries.findLast(({ client }) => client === name)?.position}`).join("; "))
@@ -254,6 +259,7 @@ export const run = async (
     }
   }
 
+  let commits: ReadonlyArray<Fold> = []
   try {
     for (const participant of participants) open(participant, "marks", {})
     for (let tick = 1; tick <= ticks; tick++) {
@@ -302,6 +308,9 @@ export const run = async (
         } else {
           participant.link.stall()
         }
+      } else if (dice === 98 && tick % 2 === 0) {
+        counts.ended++
+        void Database.endConnection(main, ticksLeft)
       } else if (dice === 99 && tick % 3 === 0 && isIdle(writer)) {
         perform(writer, transaction(schedule.truncate()), () => counts.truncates++)
       }
@@ -314,7 +323,12 @@ export const run = async (
         if (random.chance(0.3)) cut(each, 0)
         heal(each)
       }
-      if (tick % 150 === 0 || tick === ticks) {
+      if (tick === ticks) {
+        await rest()
+        commits = await readCommits(system, main)
+        break
+      }
+      if (tick % 150 === 0) {
         await rest()
         continue
       }
@@ -341,6 +355,7 @@ export const run = async (
     recording: {
       epoch: system.epoch,
       start: system.start,
+      commits,
       steps: [...system.steps],
       deliveries,
       quiets,
@@ -352,5 +367,9 @@ export const run = async (
   }
 }
 
-const isDelivered = (steps: ReadonlyArray<Step>, mark: number) =>
-  steps.slice(-20).some(({ chunks }) => [...chunks].some((chunk) => chunk.some(({ after, table }) => table === "marks" && after?.["n"] === mark)))
+/** Where in the order of steps each transaction is that wrote something. */
+const readCommits = async (system: System, client: Client): Promise<ReadonlyArray<Fold>> => {
+  const images = await Shadow.readImages(client)
+  const ids = new Set(images.map(({ transaction }) => transaction))
+  return Shadow.ofImages(images, new Map(await Promise.all([...ids].map(async (id) => [id, await system.positionOf(id)] as const))))
+}
