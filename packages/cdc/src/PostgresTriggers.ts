@@ -135,6 +135,13 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
   const restart: Effect.Effect<void, ChangeSourceError> = Effect.gen(function*() {
     while (true) {
       yield* Effect.provideService(Catalog.check(captured, "triggers"), SqlClient.SqlClient, sql)
+      const [found] = yield* ask("SELECT source, version::text FROM headwater.epoch")
+      if (found?.[0] !== "triggers") {
+        return yield* Database.misconfigured(`What is installed is for the source ${found?.[0]}: run \`headwater install --source triggers\``)
+      }
+      if (found[1] !== String(Installation.version)) {
+        return yield* Database.misconfigured("Another version of Headwater was installed: run `headwater install`")
+      }
       const now = parseInstalled((yield* ask(Statements.installation, [relations]))[0]![0]!, captured)
       if (now.problems.length > 0) {
         return yield* Database.misconfigured(`PostgresTriggers cannot run:\n${now.problems.map((line) => `  ${line}`).join("\n")}`)
@@ -255,7 +262,10 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
           if (Result.isFailure(result)) {
             const { failure } = result
             const error = failure instanceof ChangeSourceError ? failure : Database.failed(failure)
-            if (error.reason._tag !== "SourceUnavailable") return yield* error
+            if (error.reason._tag !== "SourceUnavailable") {
+              isBroken = true
+              return yield* error
+            }
             if (retryMillis === busyMillis) yield* Effect.logWarning("The change source lost its connection and opens another", error.message)
             yield* close
             yield* Effect.sleep(retryMillis)
@@ -284,8 +294,8 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
     const numbers = [...installed.layouts.tables].flatMap(([number, { tableName }]) => names.has(tableName) ? [number] : [])
 
     const [rows, results] = yield* Database.transaction(sql, Effect.gen(function*() {
-      // Before the snapshot: one that was taken before a TRUNCATE sees no rows after it.
-      yield* sql.unsafe(`LOCK TABLE ${[...names].map(Sql.table).join(", ")} IN ACCESS SHARE MODE`).raw
+      // Before the snapshot: one that was taken before a TRUNCATE sees no rows after it. In an order that all readers share.
+      yield* sql.unsafe(`LOCK TABLE ${[...names].sort().map(Sql.table).join(", ")} IN ACCESS SHARE MODE`).raw
       const { inProgress, xmax } = base.snapshot
       const rows = yield* Database.query(sql, Statements.unstepped, [String(xmax), setOf(inProgress), setOf(numbers), String(names.has(Receipts.Receipts.tableName))])
       const results = yield* Effect.forEach(reads, ({ statement }) => Database.query(sql, statement.text, statement.parameters))
@@ -314,7 +324,9 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
     return {
       from,
       at: (position: Position) => {
-        if (of !== incarnation) throw new CorruptStep({ table: ranges[0]!.table, message: "The order of steps was broken since this was read" })
+        if (of !== incarnation || position < from) {
+          throw new CorruptStep({ table: ranges[0]!.table, message: `What was read cannot be told for position ${position}: the order of steps was broken, or a table truncated, in between` })
+        }
         return reads.map(({ filter }, i) => Correction.at(filter, snapshot, found[i]!, hold.transactions, position))
       }
     } satisfies Reading
@@ -398,8 +410,6 @@ interface Installed {
 const parseInstalled = (json: string, tables: ReadonlyArray<Table.Any>): Installed => {
   const answer = JSON.parse(json) as {
     readonly epoch: Epoch
-    readonly source: string
-    readonly version: number
     readonly step: Position | null
     readonly signature: string
     readonly captured: ReadonlyArray<{ readonly number: string; readonly root: string } | null>
@@ -408,8 +418,6 @@ const parseInstalled = (json: string, tables: ReadonlyArray<Table.Any>): Install
     readonly relations: ReadonlyArray<{ readonly captured: string; readonly relation: string; readonly columns: ReadonlyArray<string> }>
   }
   const problems: Array<string> = []
-  if (answer.source !== "triggers") problems.push(`what is installed is for the source ${answer.source}: run \`headwater install --source triggers\``)
-  else if (answer.version !== Installation.version) problems.push("another version of Headwater installed it: run `headwater install`")
   const byNumber = new Map<string, Table.Any>()
   const roots = new Map<string, string>()
   tables.forEach((table, i) => {

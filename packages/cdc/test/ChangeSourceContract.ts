@@ -26,6 +26,8 @@ export interface Subject {
   readonly layer: (url: string, tables: ReadonlyArray<Table.Any>) => Layer.Layer<ChangeSource, ChangeSourceError>
   /** Positions outlive the layer. */
   readonly isDurable: boolean
+  /** Where to make databases, if not on the server of the test run; and which tests to run there. */
+  readonly server?: { readonly name: string; readonly url: () => string; readonly only: RegExp }
 }
 
 type Source = ChangeSource["Service"]
@@ -55,10 +57,10 @@ export const Total = Table.make("totals", {
   primaryKey: ["list"]
 })
 
-const tables = [Item, Entry, Total]
+export const tables = [Item, Entry, Total]
 
 /** Columns that nobody declared, some dropped; partitions whose columns stand in another order; triggers that write back. */
-const schema = (virtual: boolean) => `
+export const schema = (virtual: boolean) => `
   create schema app;
   create table items (
     gone int, secret text default 'secret', id int primary key, list int not null, rank numeric not null, title text not null, "Body" text,
@@ -117,7 +119,7 @@ const fold = (state: State, step: Step): State => {
 
 const bound = { parameters: {}, principal: {} }
 
-const whole = (table: Table.Any): Range => ({ table: table.tableName, source: "t", where: [], order: [], after: null, limit: null, bound })
+export const whole = (table: Table.Any): Range => ({ table: table.tableName, source: "t", where: [], order: [], after: null, limit: null, bound })
 
 const column = (table: Table.Any, property: string): Expression => ({
   op: "column", source: "t", column: property, type: table.columns[property]!.type, nullable: table.columns[property]!.isNullable
@@ -144,6 +146,8 @@ interface Live {
   /** The states at every position that was delivered, oldest first. */
   readonly states: ReadonlyArray<readonly [Position, State]>
   readonly steps: ReadonlyArray<Step>
+  /** Ends when the stream does. */
+  readonly following: Fiber.Fiber<void, ChangeSourceError>
   /** Waits until that position was delivered. */
   readonly until: (position: Position) => Effect.Effect<State>
   /** Everything that is committed now was delivered and is in the shadow; the shadow is what the database holds. */
@@ -152,7 +156,7 @@ interface Live {
   readonly check: (ranges: ReadonlyArray<Range>) => Effect.Effect<Effect.Effect<number>>
 }
 
-const follow = Effect.fnUntraced(function*(db: TestDatabase, source: Source, from?: readonly [Position, State]) {
+export const follow = Effect.fnUntraced(function*(db: TestDatabase, source: Source, from?: readonly [Position, State]) {
   const start = from?.[0] ?? (yield* source.position)
   const first = from?.[1] ?? (yield* Effect.scoped(Effect.map(source.read(tables.map(whole)), (reading): State => {
     const all = reading.at(start)
@@ -215,7 +219,7 @@ const follow = Effect.fnUntraced(function*(db: TestDatabase, source: Source, fro
       return compared
     })
   })
-  return { source, start, states, steps, until, settle, check } satisfies Live
+  return { source, start, states, steps, following, until, settle, check } satisfies Live
 })
 
 /** What the database holds, asked plainly. */
@@ -233,8 +237,8 @@ const contents = ({ sql }: TestDatabase): Effect.Effect<State> =>
 
 export const contract = (subject: Subject) => {
   const setUp = Effect.gen(function*() {
-    const db = yield* database()
-    yield* db.sql(schema(subject.source === "triggers"))
+    const db = yield* database(subject.server === undefined ? {} : { server: subject.server.url() })
+    yield* db.sql(schema(subject.source === "triggers" && subject.server === undefined))
     yield* Install.install({ source: subject.source, tables }).pipe(Effect.provide(layerOf(db.url)), Effect.orDie)
     return db
   })
@@ -247,9 +251,11 @@ export const contract = (subject: Subject) => {
     const db = yield* setUp
     return { db, ...yield* follow(db, yield* open(db)) }
   })
-  const test = <E>(name: string, run: Effect.Effect<unknown, E, Scope.Scope>) => it.live(name, () => Effect.scoped(run), 60_000)
+  const test = <E>(name: string, run: Effect.Effect<unknown, E, Scope.Scope>) => {
+    if (subject.server === undefined || subject.server.only.test(name)) it.live(name, () => Effect.scoped(run), 60_000)
+  }
 
-  describe(`${subject.source}: the contract of change sources`, () => {
+  describe(`${subject.source}: the contract of change sources${subject.server === undefined ? "" : ` on ${subject.server.name}`}`, () => {
     test("P1 P2 P6 random concurrent writers: the shadow is the database, and every read is exact at every position", Effect.gen(function*() {
       const seed = seedOf()
       const { check, db, settle, states, steps } = yield* live
@@ -504,7 +510,7 @@ const locked = ({ sql }: TestDatabase) =>
   })
 
 /** Random transactions on a connection of its own; those that conflict are rolled back. */
-const write = ({ url }: TestDatabase, { chance, int, pick }: Random, transactions: number): Effect.Effect<void> =>
+export const write = ({ url }: TestDatabase, { chance, int, pick }: Random, transactions: number): Effect.Effect<void> =>
   Effect.promise(async () => {
     const client = new Client({ connectionString: url, application_name: "writer" })
     client.on("error", () => {})
@@ -525,7 +531,7 @@ const write = ({ url }: TestDatabase, { chance, int, pick }: Random, transaction
       for (let i = 0; i < transactions; i++) {
         try {
           await client.query(chance(0.2) ? "begin isolation level repeatable read" : "begin")
-          await client.query("set local lock_timeout = '500ms'")
+          await client.query("set local lock_timeout = '60ms'")
           for (let statements = 1 + int(4); statements > 0; statements--) {
             const isTried = chance(0.3)
             if (isTried) await client.query("savepoint s")

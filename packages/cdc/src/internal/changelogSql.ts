@@ -2,7 +2,10 @@
 import * as Receipts from "../Receipts.ts"
 import * as Names from "./names.ts"
 
-/** Relations of all captured tables: see `Signature`. As the statement's snapshot sees the catalog. */
+/**
+ * Relations of all captured tables: see `Signature`. As the statement's snapshot sees the catalog. A trigger that was switched off and
+ * on again has another xmin.
+ */
 const signature = `(
   WITH RECURSIVE tree AS (
     SELECT id, relation::oid AS relation FROM headwater.captured
@@ -13,7 +16,7 @@ const signature = `(
     SELECT string_agg(concat_ws(',', attnum, attname, atttypid, attgenerated), ';' ORDER BY attnum)
     FROM pg_attribute WHERE attrelid = tree.relation AND attnum > 0 AND NOT attisdropped
   ), (
-    SELECT string_agg(concat(tgname, tgenabled), ';' ORDER BY tgname)
+    SELECT string_agg(concat_ws(',', tgname, tgenabled, pg_trigger.xmin), ';' ORDER BY tgname)
     FROM pg_trigger WHERE tgrelid = tree.relation AND tgname IN ('headwater_capture', 'zzz_headwater_truncate')
   )))), ';' ORDER BY tree.relation), '')
   FROM tree JOIN pg_class ON pg_class.oid = tree.relation
@@ -84,8 +87,6 @@ UNION ALL SELECT ${entryColumns} FROM (${entries(unseen("$1", "$2"))}) AS entry 
 export const installation = `
 SELECT json_build_object(
   'epoch', headwater.current_epoch(),
-  'source', (SELECT source FROM headwater.epoch),
-  'version', (SELECT version FROM headwater.epoch),
   'step', (SELECT max(n) FROM headwater.steps),
   'signature', ${signature},
   'captured', coalesce((

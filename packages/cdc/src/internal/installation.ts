@@ -36,7 +36,7 @@ const shared = (source: string): ReadonlyArray<string> => [
   source text NOT NULL,
   generation uuid NOT NULL DEFAULT gen_random_uuid()
 )`,
-  `INSERT INTO headwater.epoch (version, source) VALUES (${version}, ${literal(source)}) ON CONFLICT DO NOTHING`,
+  `INSERT INTO headwater.epoch (version, source) VALUES (${version}, ${literal(source)}) ON CONFLICT (one) DO UPDATE SET version = excluded.version`,
   // What was there before, for uninstall. One row for each partition too.
   `CREATE TABLE IF NOT EXISTS headwater.captured (
   id int4 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
