@@ -278,6 +278,14 @@ export const contract = (subject: Subject) => {
       assert.isAbove(compared, 100)
     }))
 
+    test("a read of nothing is answered", Effect.gen(function*() {
+      const { check, db, settle } = yield* live
+      const finish = yield* check([])
+      yield* db.sql("insert into items (id, list, rank, title) values (1, 1, 1, '')")
+      yield* settle
+      assert.strictEqual(yield* finish, 2)
+    }))
+
     test("P2 a transaction that spans a read is in it or arrives as a step, never both", Effect.gen(function*() {
       const { check, db, settle } = yield* live
       const early = yield* db.connect
