@@ -295,7 +295,7 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
 
     const [rows, results] = yield* Database.transaction(sql, Effect.gen(function*() {
       // Before the snapshot: one that was taken before a TRUNCATE sees no rows after it. In an order that all readers share.
-      yield* sql.unsafe(`LOCK TABLE ${[...names].sort().map(Sql.table).join(", ")} IN ACCESS SHARE MODE`).raw
+      if (names.size > 0) yield* sql.unsafe(`LOCK TABLE ${[...names].sort().map(Sql.table).join(", ")} IN ACCESS SHARE MODE`).raw
       const { inProgress, xmax } = base.snapshot
       const rows = yield* Database.query(sql, Statements.unstepped, [String(xmax), setOf(inProgress), setOf(numbers), String(names.has(Receipts.Receipts.tableName))])
       const results = yield* Effect.forEach(reads, ({ statement }) => Database.query(sql, statement.text, statement.parameters))
@@ -310,7 +310,7 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
     if (of !== incarnation || Number(oldest) > delivered.position) return yield* lost(base.position)
     try {
       verify(base.signature, signature, Changelog.emptied(entries))
-      void 0
+      hold.know(Changelog.transactions(entries, null, installed.layouts))
     } catch (error) {
       if (!(error instanceof CorruptStep)) throw error
       return yield* new ChangeSourceError({ reason: error })
