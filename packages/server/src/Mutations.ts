@@ -57,7 +57,8 @@ export const layer = <C extends Contract.Any>(contract: C): Layer.Layer<Mutation
       return row
     })
 
-    const runOf = (mutation: Mutation.Any, payload: Json, caller: Authenticated): Effect.Effect<Outcome, Outcome, Transaction> => {
+    // Suspended: a schema of the application's may throw, which ends the mutation as a handler that throws does.
+    const runOf = (mutation: Mutation.Any, payload: Json, caller: Authenticated) => Effect.suspend((): Effect.Effect<Outcome, Outcome, Transaction> => {
       const decoded = Mutation.decodePayload(mutation, payload)
       if (!decoded.ok) {
         return Effect.fail({
@@ -79,7 +80,7 @@ export const layer = <C extends Contract.Any>(contract: C): Layer.Layer<Mutation
         })
       )
       return principal === undefined ? handled : Effect.provideService(handled, principal, caller.principal) as Effect.Effect<Outcome, Outcome, Transaction>
-    }
+    })
 
     return Mutations.of({
       run: Effect.fnUntraced(function*({ acknowledged, caller, client, message }: Request) {

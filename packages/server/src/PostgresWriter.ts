@@ -17,6 +17,7 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as PgPool from "@effect/sql-pg/PgPool"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -41,6 +42,8 @@ export interface Options {
   readonly connections?: number | undefined
   /** A statement that takes longer fails its mutation; 30 seconds by default. */
   readonly statementTimeout?: Duration.Input | undefined
+  /** A handler that takes longer fails, and gives its connection back; 1 minute by default. */
+  readonly handlerTimeout?: Duration.Input | undefined
 }
 
 /** What an attempt leaves behind when its COMMIT was sent. */
@@ -73,6 +76,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const signal = yield* CommitSignal
   const telemetry = yield* Telemetry.Telemetry
   const scope = yield* Effect.scope
+  const handlerTimeout = options.handlerTimeout ?? "1 minute"
   const pool = yield* PgPool.make({
     ...pg.config,
     maxConnections: options.connections ?? 8,
@@ -116,11 +120,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     }
     const found = refused ?? PostgresTransaction.refusalIn(exit.cause)
     if (found !== undefined) return reject(refusal(found))
-    if (Cause.hasInterrupts(exit.cause)) return Effect.failCause(exit.cause as Cause.Cause<never>)
-    return Effect.andThen(
-      Effect.logError("A mutation's handler failed unexpectedly", exit.cause),
-      reject({ type: "refused", reason: { _tag: "ServerFailure", message: "The server met an error that it did not expect; its log says which. The mutation had no effect." } })
-    )
+    return Effect.andThen(Effect.logError("A mutation's handler failed unexpectedly", exit.cause), reject(unexpected))
   }
 
   /** One transaction. Fails with `Again` where it had no effect, or where that is not known (`disconnected`). */
@@ -142,7 +142,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
         const [mine] = yield* values(taken!)
         if (mine === undefined) return undefined
 
-        const transaction = PostgresTransaction.make(connection, rules, command.principal)
+        const transaction = PostgresTransaction.make(connection, rules, command.principal, Context.omit(pg.transactionService))
         const dependency = earlier === undefined ? null : (yield* values(earlier))[0]![0]!
         const exit: Exit.Exit<Outcome, Outcome> = dependency !== null
           ? Exit.fail({
@@ -151,10 +151,14 @@ const make = Effect.fnUntraced(function*(options: Options) {
           })
           : yield* run.pipe(
             Effect.provideService(Transaction, transaction.service),
-            Effect.provideService(pg.transactionService, [asSqlConnection(connection), 1]),
+            Effect.provideService(pg.transactionService, [asSqlConnection(connection, transaction.during), 1]),
+            Effect.timeoutOrElse({ duration: handlerTimeout, orElse: () => Effect.die(new Error(`The handler of ${command.name} took longer than its time limit.`)) }),
             restore,
             Effect.exit
           ) as Effect.Effect<Exit.Exit<Outcome, Outcome>, never, Exclude<R, Transaction>>
+        yield* transaction.end
+        // Interrupted from outside, not by the handler itself: that is no outcome.
+        if (Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)) yield* restore(Effect.void)
         const { outcome, rejected } = yield* judge(exit, transaction.refused())
         const trace = yield* telemetry.current
         const acknowledged = Number(mine[0])
@@ -170,11 +174,13 @@ const make = Effect.fnUntraced(function*(options: Options) {
         if (failed !== undefined) {
           const cause = failed.cause.reasons.find((reason) => reason._tag === "Fail")
           if (cause === undefined) return yield* Effect.failCause(failed.cause as Cause.Cause<never>)
-          // A deferred constraint: everything was rolled back, the number too. The rejection has a transaction of its own.
-          if (SqlFailure.classify(cause.error) === "constraint" && !rejected) {
-            return { rejection: refusal(SqlFailure.refusal(cause.error, undefined, null)) }
-          }
-          return yield* cause.error
+          const failure = SqlFailure.classify(cause.error)
+          if (rejected || failure === "conflict" || failure === "disconnected") return yield* cause.error
+          // Everything was rolled back, the number too: the rejection has a transaction of its own. A deferred constraint, or a
+          // transaction that the handler left aborted.
+          if (failure === "constraint") return { rejection: refusal(SqlFailure.refusal(cause.error, undefined, null)) }
+          yield* Effect.logError(`The transaction of ${command.name} could not be committed`, cause.error)
+          return { rejection: unexpected }
         }
         return { outcome }
       }))
@@ -271,6 +277,11 @@ export const receipts: ReceiptsTable = {
 
 const column = (name: string, kind: "int8" | "text") => ({ op: "column", source: "r", column: name, type: { kind }, nullable: false }) as const
 
+const unexpected: Outcome = {
+  type: "refused",
+  reason: { _tag: "ServerFailure", message: "The server met an error that it did not expect; its log says which. The mutation had no effect." }
+}
+
 const refusal = ({ constraint, key, message, table }: WriteRefused): Outcome =>
   ({ type: "refused", reason: { _tag: "WriteRefused", table, key, constraint, message } })
 
@@ -281,15 +292,15 @@ const patience = Schedule.min([Schedule.exponential("5 millis"), Schedule.spaced
 )
 
 /** A mutation's connection as handlers' own statements see it. */
-const asSqlConnection = (connection: PgConnection.PgConnection): Connection => {
-  const rows = (sql: string, parameters: ReadonlyArray<unknown>) => Effect.map(connection.query(sql, parameters), (result) => result.rows)
+const asSqlConnection = (connection: PgConnection.PgConnection, during: PostgresTransaction.Running["during"]): Connection => {
+  const rows = (sql: string, parameters: ReadonlyArray<unknown>) => Effect.map(during(connection.query(sql, parameters)), (result) => result.rows)
   const execute: Connection["execute"] = (sql, parameters, transform) =>
     transform === undefined ? rows(sql, parameters) : Effect.map(rows(sql, parameters), transform)
-  const executeValues: Connection["executeValues"] = (sql, parameters) => connection.queryValues(sql, parameters)
+  const executeValues: Connection["executeValues"] = (sql, parameters) => during(connection.queryValues(sql, parameters))
   return {
     execute,
     executeUnprepared: execute,
-    executeRaw: (sql, parameters) => connection.query(sql, parameters),
+    executeRaw: (sql, parameters) => during(connection.query(sql, parameters)),
     executeValues,
     executeValuesUnprepared: executeValues,
     executeStream: (sql, parameters, transform) => Stream.fromIterableEffect(execute(sql, parameters, transform))

@@ -155,7 +155,7 @@ const handlers = Handlers.layer(Attack, {
       case "type":
         return (() => {}) as never
       case "undeclared":
-        return yield* Effect.fail(new TypeError("internal: undeclared")) as never
+        return yield* (Effect.fail(new TypeError("internal: undeclared")) as unknown as Effect.Effect<never>)
       case "rollback":
         return yield* Effect.orDie(Effect.as(sql`rollback`, null))
       case "cycle": {

@@ -42,6 +42,9 @@ export const classify = (error: SqlError.SqlError): Failure => {
   }
 }
 
+/** A value does not fit the type of its column. */
+export const isValue = (error: SqlError.SqlError): boolean => (fieldsOf(error).code ?? "").startsWith("22")
+
 /** A constraint's refusal as its caller may see it: names only, no data (P7). */
 export const refusal = (error: SqlError.SqlError, table: string | undefined, key: string | null): WriteRefused => {
   const fields = fieldsOf(error)
