@@ -283,7 +283,7 @@ export const contract = (subject: Subject) => {
       const finish = yield* check([])
       yield* db.sql("insert into items (id, list, rank, title) values (1, 1, 1, '')")
       yield* settle
-      assert.strictEqual(yield* finish, 2)
+      assert.isAtLeast(yield* finish, 2)
     }))
 
     test("P2 a transaction that spans a read is in it or arrives as a step, never both", Effect.gen(function*() {
