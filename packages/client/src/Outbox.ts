@@ -5,8 +5,8 @@
  * from 1 without gaps. A number is used again only where the server said that it was never run, and nothing that could still
  * be under way holds it; otherwise the rest goes on under a new client id (`renew`), once everything numbered is answered.
  *
- * Invariant: entries with a number come before those without, but for parked ones, and their numbers ascend. `acknowledged`
- * is the greatest number up to which every receipt has been applied.
+ * Invariant: numbers ascend in the order of the entries. `acknowledged` is the greatest number up to which every receipt has been
+ * applied and none is asked for any more: a server looks up those that `after` names.
  *
  * Time: O(pending) per call.
  */
@@ -27,12 +27,18 @@ export interface Entry {
   /** Parked: the server cannot take it now. */
   readonly status: "queued" | "sent" | "parked"
   readonly seq: number | null
+  /** The numbers of those of `dependencies` that were unanswered when it got its own. */
+  readonly after: ReadonlyArray<number>
+  /** The number of a dependency that was rejected after this one had got its own: it has not been run, and will not be. */
+  readonly doomed: number | null
 }
 
 /** What outlives the page, where the storage does. */
 export interface Stored {
   readonly client: string
   readonly acknowledged: number
+  /** Numbers were given up that a server may still be about to use: nothing new is numbered under this client id. */
+  readonly isSpent: boolean
   readonly entries: ReadonlyArray<Entry>
 }
 
@@ -40,6 +46,7 @@ export interface Stored {
 export interface Change {
   readonly client: string
   readonly acknowledged: number
+  readonly isSpent: boolean
   readonly put: ReadonlyArray<Entry>
   readonly remove: ReadonlyArray<number>
 }
@@ -63,7 +70,7 @@ export interface Outbox {
   /** Undefined where no entry has that number. */
   bySeq(seq: number): Entry | undefined
   /** A new connection was welcomed: what is not answered is to be sent again. */
-  welcome(nextSeq: number, unknownMutations: ReadonlyArray<string>): void
+  welcome(nextSeq: number, unknownMutations: ReadonlyArray<string>): ReadonlyArray<Answer>
   /** What may be sent now, in order; marks it as sent. Nothing before `welcome` or after `disconnected`. */
   take(limit: number): ReadonlyArray<Mutate>
   receipt(seq: number, outcome: Outcome): ReadonlyArray<Answer>
@@ -90,7 +97,7 @@ export const make = (stored: Stored): Outbox => {
   let items: Array<Item> = stored.entries.map((entry) => ({ entry, connections: entry.seq === null ? 0 : 1, sentOn: 0 }))
   let nextId = 1 + Math.max(0, ...stored.entries.map(({ id }) => id))
   let nextSeq = 1 + Math.max(acknowledged, ...stored.entries.map(({ seq }) => seq ?? 0))
-  let renewing = false
+  let renewing = stored.isSpent
   let online = false
   let connection = 0
   /** By number: answers still to come on this connection for messages whose number was given up. */
@@ -110,25 +117,42 @@ export const make = (stored: Stored): Outbox => {
       put.delete(id)
       remove.push(id)
     }
-    const first = items.find(({ entry }) => entry.seq !== null)
     const before = acknowledged
-    acknowledged = first === undefined ? nextSeq - 1 : first.entry.seq! - 1
+    acknowledged = nextSeq - 1
+    for (const { entry } of items) if (entry.seq !== null) acknowledged = Math.min(acknowledged, entry.seq - 1, ...entry.after.map((seq) => seq - 1))
     if (acknowledged !== before) dirty = true
   }
 
-  /** The entry is rejected, and so is all that was not sent yet and depends on it. The server does that for the rest. */
+  /** The entry is rejected, and so is all that has no number yet and depends on it. The server does that for the rest. */
   const reject = (id: number, seq: number, answer: Answer): ReadonlyArray<Answer> => {
     const rejected = new Set([id])
     const answers = [answer]
-    for (const { entry } of items) {
-      if (entry.seq !== null || rejected.has(entry.id)) continue
-      const cause = entry.dependencies.find((dependency) => rejected.has(dependency))
-      if (cause === undefined) continue
+    for (const item of items) {
+      const { entry } = item
+      if (rejected.has(entry.id) || !entry.dependencies.some((dependency) => rejected.has(dependency))) continue
+      if (entry.seq !== null) {
+        if (entry.doomed === null) change(item, { doomed: seq })
+        continue
+      }
       rejected.add(entry.id)
-      answers.push({ id: entry.id, refused: { _tag: "DependencyRejected", seq, message: "An earlier change that this one builds on was rejected." } })
+      answers.push(dependencyRejected(entry.id, seq))
     }
     drop(rejected)
     return answers
+  }
+
+  const dependencyRejected = (id: number, seq: number): Answer =>
+    ({ id, refused: { _tag: "DependencyRejected", seq, message: "An earlier change that this one builds on was rejected." } })
+
+  /** Those that lost their number, and that the server would have rejected. */
+  const rejectDoomed = (): ReadonlyArray<Answer> => {
+    const answers: Array<Answer> = []
+    for (;;) {
+      const item = items.find(({ entry }) => entry.seq === null && entry.doomed !== null)
+      if (item === undefined) return answers
+      const { doomed, id } = item.entry
+      answers.push(...reject(id, doomed!, dependencyRejected(id, doomed!)))
+    }
   }
 
   /** Takes the numbers from `seq` on back. */
@@ -140,7 +164,7 @@ export const make = (stored: Stored): Outbox => {
       if (item.connections > 1 || item.sentOn !== connection) renewing = true
       item.connections = 0
       item.sentOn = 0
-      change(item, { seq: null, status: "queued" })
+      change(item, { seq: null, status: "queued", after: [] })
     }
     nextSeq = seq
   }
@@ -165,7 +189,7 @@ export const make = (stored: Stored): Outbox => {
     },
     bySeq: (seq) => items.find(({ entry }) => entry.seq === seq)?.entry,
     add(fields) {
-      const item: Item = { entry: { ...fields, id: nextId++, status: "queued", seq: null }, connections: 0, sentOn: 0 }
+      const item: Item = { entry: { ...fields, id: nextId++, status: "queued", seq: null, after: [], doomed: null }, connections: 0, sentOn: 0 }
       items.push(item)
       put.set(item.entry.id, item.entry)
       return item.entry
@@ -192,6 +216,7 @@ export const make = (stored: Stored): Outbox => {
         if (status !== item.entry.status) change(item, { status })
       }
       items = items.filter(({ entry }) => entry.seq !== null).concat(items.filter(({ entry }) => entry.seq === null).sort((a, b) => a.entry.id - b.entry.id))
+      return rejectDoomed()
     },
     take(limit) {
       if (!online) return []
@@ -211,11 +236,12 @@ export const make = (stored: Stored): Outbox => {
         const seq = entry.seq ?? nextSeq++
         item.sentOn = connection
         item.connections++
-        if (entry.seq === null) change(item, { seq, status: "sent" })
-        const after = entry.dependencies.flatMap((id) => {
-          const dependency = items.find((other) => other.entry.id === id)
-          return dependency?.entry.seq == null ? [] : [dependency.entry.seq]
-        })
+        if (entry.seq === null) {
+          const dependencies = new Set(entry.dependencies)
+          const after = items.flatMap((other) => dependencies.has(other.entry.id) && other.entry.seq !== null ? [other.entry.seq] : [])
+          change(item, { seq, status: "sent", after })
+        }
+        const { after } = item.entry
         messages.push({
           type: "mutate", seq, name: entry.name, payload: entry.payload,
           ...(after.length === 0 ? undefined : { after }),
@@ -247,20 +273,23 @@ export const make = (stored: Stored): Outbox => {
         case "Unauthenticated":
           free(seq)
           change(item, { status: "parked" })
-          return []
+          return rejectDoomed()
         case "ClientForked":
         case "SequenceGap":
           // Under this client id the server has run something else than we remember.
           free(seq)
           renewing = true
-          return []
+          return rejectDoomed()
         case "AlreadyAcknowledged":
           free(seq)
           renewing = true
-          return reject(id, seq, { id, refused: { _tag: "ServerFailure", message: "This change was run before, and what became of it is not known any more." } })
+          return [
+            ...reject(id, seq, { id, refused: { _tag: "ServerFailure", message: "This change was run before, and what became of it is not known any more." } }),
+            ...rejectDoomed()
+          ]
         default:
           free(seq)
-          return reject(id, seq, { id, refused: reason })
+          return [...reject(id, seq, { id, refused: reason }), ...rejectDoomed()]
       }
     },
     disconnected() {
@@ -289,7 +318,7 @@ export const make = (stored: Stored): Outbox => {
     },
     takeChange() {
       if (!dirty && put.size === 0 && remove.length === 0) return undefined
-      const result: Change = { client, acknowledged, put: [...put.values()], remove }
+      const result: Change = { client, acknowledged, isSpent: renewing || stale.size > 0, put: [...put.values()], remove }
       put = new Map()
       remove = []
       dirty = false

@@ -2,7 +2,7 @@
  * The client's rows: what the server confirmed, and over it what pending mutations did.
  *
  * Synchronous and pure: no socket, clock, Effect or storage. Every call that changes something is one transaction: it ends
- * with all results consistent, and returns the views whose value is another one now, each once. A row, and a result,
+ * with all results consistent, and returns the views whose value is another one now, each once; a result is made when it is read. A row, and a result,
  * keeps its identity until its content changes.
  *
  * Invariant. With C the confirmed rows by table and key, each held as long as a view has it as a member, and T(t) the keys
@@ -183,7 +183,8 @@ interface Store {
 interface State extends View {
   readonly store: Store
   known: boolean
-  rows: ReadonlyArray<Row> | undefined
+  /** The last `rows`. */
+  made: ReadonlyArray<Row> | undefined
   binding: number | null
   members: Set<Key>
   /** Undefined: no limit. Null: exhausted. */
@@ -195,6 +196,8 @@ interface State extends View {
 
   // Within a transaction:
   changed: boolean
+  /** `rows` is not made yet. */
+  outdated: boolean
   rebuild: boolean
   /** Its touched keys must be decided again. */
   recheck: boolean
@@ -253,17 +256,20 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     store.confirmed.set(key, after)
     store.altered = true
     if (before === undefined) {
-      store.loose.add(key)
       if (pending.length > 0) store.moved.add(key)
       if (store.touched.has(key)) store.dirty.add(key)
     } else mark(store, key)
   }
 
+  /** A row that is not confirmed yet must be, next. */
   const join = (view: State, key: Key) => {
     if (view.members.has(key)) return
     view.members.add(key)
-    const { counts, loose } = view.store
-    if (!loose.delete(key)) counts.set(key, (counts.get(key) ?? 1) + 1)
+    count(view.store, key)
+  }
+
+  const count = ({ confirmed, counts, loose }: Store, key: Key) => {
+    if (confirmed.has(key) && !loose.delete(key)) counts.set(key, (counts.get(key) ?? 1) + 1)
   }
 
   const leave = (view: State, key: Key) => {
@@ -461,17 +467,19 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
   const rebuild = (view: State) => {
     const before = new Map(view.shown)
     view.shown.clear()
+    let same = 0
     const show = (key: Key) => {
       const row = shownRow(view, key)
       if (row === undefined) return
       view.shown.set(key, row)
       const old = before.get(key)
-      if (old !== row) project(view, row, old)
+      if (old === row) same++
+      else project(view, row, old)
     }
     for (const key of view.members) show(key)
-    for (const key of view.store.touched.keys()) show(key)
+    for (const key of view.store.touched.keys()) if (!view.members.has(key)) show(key)
     view.sorted.fill([...view.shown.values()])
-    view.changed = true
+    if (view.made === undefined || same < view.shown.size || same < before.size) view.changed = true
   }
 
   const refreshViews = () => {
@@ -515,11 +523,13 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     for (const view of views.values()) {
       if (!view.changed) continue
       view.changed = false
-      const before = view.rows
-      const rows = resultOf(view)
-      if (before !== undefined && before.length === rows.length && rows.every((row, i) => row === before[i])) continue
-      view.rows = rows
-      changed.push(view)
+      view.outdated = true
+      // Without a limit or a projection, whatever changed a candidate changed the result: it is made when it is read.
+      if (view.made !== undefined && view.definition.limit === null && view.definition.project === null) changed.push(view)
+      else {
+        const before = view.made
+        if (view.rows !== before) changed.push(view)
+      }
     }
     return { views: changed, ran }
   }
@@ -591,29 +601,39 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
   }
 
   const applyPatch = ({ boundary, keys, patch, rows, targets }: Decoded) => {
-    const { store } = targets[0]!
-    for (let i = 0; i < rows.length; i++) confirm(store, keys[i]!, rows[i]!)
+    const [first, ...others] = targets as readonly [State, ...Array<State>]
+    const { store } = first
+    changeMembers(first, patch)
+    for (let i = 0; i < rows.length; i++) if (first.members.has(keys[i]!)) confirm(store, keys[i]!, rows[i]!)
+    for (const view of others) changeMembers(view, patch)
     for (const view of targets) {
-      if (patch.reset) {
-        const members = new Set(patch.add)
+      if (boundary === undefined && !patch.reset) continue
+      view.boundary = boundary
+      view.recheck = true
+    }
+  }
+
+  const changeMembers = (view: State, patch: Frame["patches"][number]) => {
+    const { store } = view
+    if (patch.reset) {
+      const members = new Set(patch.add)
+      if (view.members.size === 0) {
+        view.members = members
+        for (const key of members) count(store, key)
+      } else {
         for (const key of view.members) if (!members.has(key)) leave(view, key)
         for (const key of members) join(view, key)
-        view.known = view.rebuild = true
-        view.boundary = boundary
-        continue
       }
-      for (const key of patch.remove) {
-        leave(view, key)
-        mark(store, key)
-      }
-      for (const key of patch.add) {
-        join(view, key)
-        mark(store, key)
-      }
-      if (boundary !== undefined) {
-        view.boundary = boundary
-        view.recheck = true
-      }
+      view.known = view.rebuild = true
+      return
+    }
+    for (const key of patch.remove) {
+      leave(view, key)
+      mark(store, key)
+    }
+    for (const key of patch.add) {
+      join(view, key)
+      mark(store, key)
     }
   }
 
@@ -643,8 +663,17 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     open(id, definition) {
       const store = storeOf(definition.table)
       const view: State = {
-        id, definition, store, keys: () => candidates(view).map(store.keyOf), known: false, rows: undefined, binding: null, members: new Set(), boundary: undefined,
-        shown: new Map(), sorted: SortedRows.make(definition.compare), projected: new WeakMap(), changed: false, rebuild: false, recheck: false
+        id, definition, store, known: false, made: undefined, binding: null, members: new Set(), boundary: undefined,
+        shown: new Map(), sorted: SortedRows.make(definition.compare), projected: new WeakMap(), changed: false, outdated: false, rebuild: false, recheck: false,
+        keys: () => candidates(view).map(store.keyOf),
+        get rows() {
+          if (!view.outdated) return view.made
+          view.outdated = false
+          const rows = resultOf(view)
+          const before = view.made
+          if (before === undefined || before.length !== rows.length || !rows.every((row, i) => row === before[i])) view.made = rows
+          return view.made
+        }
       }
       views.set(id, view)
       store.views.add(view)

@@ -126,7 +126,7 @@ describe("Replica", () => {
   it("P1 every result is what its definition says, after every frame, write, outcome, subscription and cut", () => {
     const counts = { frames: 0, writes: 0, reruns: 0, undecided: 0, beyond: 0, resets: 0 }
     for (const seed of Random.seeds(120)) Random.withSeed(seed, (random) => run(random, counts))
-    for (const [what, count] of Object.entries(counts)) assert.isAbove(count, 50, what)
+    if (process.env.SEED === undefined) for (const [what, count] of Object.entries(counts)) assert.isAbove(count, 20, what)
   })
 })
 

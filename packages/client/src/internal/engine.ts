@@ -146,6 +146,9 @@ interface Live {
   readonly wire: { readonly [name: string]: Json }
   readonly parameters: Row
   readonly source: Observable.Source<Snapshot>
+  /** Of the snapshot, which is made when it is read. */
+  shown: Pick<Snapshot, "status" | "error">
+  outdated: boolean
   keepAliveMillis: number
   watchers: number
   /** While active: its subscription. */
@@ -173,7 +176,7 @@ export const make = (options: Options): Engine => {
   let principal: object | undefined
   let principalText = ""
   const replica = Replica.make(Object.fromEntries(Object.entries(tables).map(([name, table]) => [name, compile.tableRows(table)])))
-  let outbox = Outbox.make({ client: env.newId(), acknowledged: 0, entries: [] })
+  let outbox = Outbox.make({ client: env.newId(), acknowledged: 0, isSpent: false, entries: [] })
   const calls = new Map<number, Call>()
 
   // The connection.
@@ -374,7 +377,7 @@ export const make = (options: Options): Engine => {
         : undefined
       if (live.askedOn !== state.attempt) ask(live)
     }
-    outbox.welcome(welcome.nextSeq, welcome.refused.mutations)
+    settle(outbox.welcome(welcome.nextSeq, welcome.refused.mutations))
     flush()
   }
 
@@ -484,7 +487,7 @@ export const make = (options: Options): Engine => {
     }
     const source = Observable.make<Snapshot>(loading, env.report)
     const live: Live = {
-      key, definition, wire: wire.value, parameters: canonical.value, source, keepAliveMillis: keepAliveMillis ?? defaultKeepAliveMillis, watchers: 0,
+      key, definition, wire: wire.value, parameters: canonical.value, source, shown: loading, outdated: false, keepAliveMillis: keepAliveMillis ?? defaultKeepAliveMillis, watchers: 0,
       id: undefined, view: undefined, error: undefined, heldAt: null, askedOn: -1, stopExpiry: undefined, settled: []
     }
     const watch = () => {
@@ -499,7 +502,7 @@ export const make = (options: Options): Engine => {
     }
     const handle: LiveQuery = {
       get snapshot() {
-        return source.snapshot
+        return snapshotOf(live)
       },
       subscribe(listener) {
         const leave = watch()
@@ -514,7 +517,7 @@ export const make = (options: Options): Engine => {
         const leave = watch()
         publish()
         return new Promise<void>((resolve) => {
-          const { status } = source.snapshot
+          const { status } = live.shown
           if (status === "live" || status === "failed") resolve()
           else live.settled.push(resolve)
         }).finally(leave)
@@ -541,19 +544,31 @@ export const make = (options: Options): Engine => {
     return rows === undefined || live.definition.plan.cardinality === "many" ? rows : rows[0] ?? null
   }
 
-  const statusOf = (live: Live, value: unknown): Snapshot["status"] => {
+  const statusOf = (live: Live): Snapshot["status"] => {
     if (closed || live.error !== undefined) return "failed"
-    if (value === undefined) return "loading"
+    if (live.view?.known !== true) return "loading"
     return state.phase.at === "online" && !resyncing && replica.isCurrent(live.id!) ? "live" : "stale"
   }
 
-  const refreshSnapshot = (live: Live) => {
+  const snapshotOf = (live: Live): Snapshot => {
     const before = live.source.snapshot
-    const value = live.id === undefined ? undefined : valueOf(live)
-    const status = live.id === undefined && !closed ? "loading" : statusOf(live, value)
+    if (!live.outdated) return before
+    live.outdated = false
+    const value = valueOf(live)
+    const { error, status } = live.shown
+    if (before.value !== value || before.status !== status || before.error !== error) {
+      live.source.set(status === "loading" ? loading : { value, status, error })
+    }
+    return live.source.snapshot
+  }
+
+  const refreshSnapshot = (live: Live) => {
+    const status = statusOf(live)
     const error = closed ? closedError : live.error
-    if (before.value === value && before.status === status && before.error === error) return
-    live.source.set(value === undefined && status === "loading" && error === undefined ? loading : { value, status, error })
+    const { shown } = live
+    if (shown.status === status && shown.error === error && !(live.view !== undefined && changedViews.has(live.view))) return
+    live.shown = { status, error }
+    live.outdated = true
     dirty.add(live.source as never)
     if (status === "live" || status === "failed") for (const resolve of live.settled.splice(0)) resolve()
   }
@@ -718,7 +733,10 @@ export const make = (options: Options): Engine => {
 
   // Telling.
 
-  const changed = ({ ran }: Replica.Changes) => {
+  const changedViews = new Set<Replica.View>()
+
+  const changed = ({ ran, views }: Replica.Changes) => {
+    for (const view of views) changedViews.add(view)
     for (const { error, mutation } of ran) {
       if (error === undefined) continue
       const name = calls.get(mutation)?.definition.name ?? "a mutation"
@@ -742,6 +760,7 @@ export const make = (options: Options): Engine => {
     for (const live of inert) refreshSnapshot(live)
     inert.clear()
     for (const live of active.values()) refreshSnapshot(live)
+    changedViews.clear()
     refreshPending()
     if (rejected.snapshot !== rejectedItems) {
       rejected.set(rejectedItems)

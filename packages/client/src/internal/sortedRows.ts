@@ -83,6 +83,7 @@ export const make = (compare: (a: Row, b: Row) => number): SortedRows => {
       for (let i = 0; i < rows.length; i += chunkSize / 2) chunks.push(rows.slice(i, i + chunkSize / 2))
     },
     first(limit) {
+      if (limit >= size) return chunks.length === 1 ? chunks[0]!.slice() : ([] as Array<Row>).concat(...chunks)
       const rows: Array<Row> = []
       for (const chunk of chunks) {
         for (const row of chunk) {
