@@ -20,6 +20,7 @@ import * as Sql from "@headwater/core/Sql"
 import type * as Table from "@headwater/core/Table"
 import * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -50,6 +51,11 @@ export interface Options {
    * temporary files. 64 MiB by default.
    */
   readonly memoryBytes?: number
+  /**
+   * How long other servers take this one for alive without hearing of it. It renews its lease three times meanwhile, and then also
+   * looks whether its tables are still published. A minute by default.
+   */
+  readonly lease?: Duration.Input
 }
 
 /** The tables must have been installed. Fails where the database is not as it should be; the message says what to do. */
@@ -60,8 +66,11 @@ export const layer = (
 
 const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, options: Options) {
   const pg = yield* PgClient.PgClient
-  const config: PgClient.PgClientConfig = options.url === undefined ? pg.config : { url: options.url }
-  const slots = yield* Slot.make(pg, tables)
+  const { connectTimeout, ssl } = pg.config
+  const config: PgClient.PgClientConfig = options.url === undefined ? pg.config : { connectTimeout, ssl, url: options.url }
+  const leaseMillis = Duration.toMillis(options.lease ?? "1 minute")
+  const slots = Slot.make(pg, tables, leaseMillis)
+  yield* slots.advise
   const memoryBytes = options.memoryBytes ?? defaultMemoryBytes
   const spool = Spool.make()
   const backlog = new Backlog()
@@ -72,6 +81,8 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   let settling: ReadonlyArray<Slot.Moment> = []
   /** Any recent transaction id. */
   let near = 0n
+  /** What was decoded since the last of `settling`. */
+  let unsettledBytes = 0
   let epoch: Epoch | undefined
   let slot: Slot.Slot | undefined
   let connected: Replication.Connection | undefined
@@ -80,6 +91,14 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   /** There is no way on. */
   let failure: ChangeSourceError | undefined
 
+  /** There is no way on, if it is not only the database that does not answer. */
+  const stop = (error: ChangeSourceError) =>
+    Effect.sync(() => {
+      if (error.reason._tag === "SourceUnavailable" || error.reason._tag === "CorruptStep") return
+      failure = error
+      backlog.tell()
+    })
+
   const settle = () => {
     const ready = settling.filter(({ end }) => backlog.isDone(end))
     settling = settling.filter((moment) => !ready.includes(moment))
@@ -87,12 +106,14 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   }
   const note = (moment: Slot.Moment) => {
     near = moment.snapshot.xmax
+    unsettledBytes = 0
     // The oldest has its turn soon; of the others only the newest matters.
     settling = [...settling.slice(0, 1), moment]
     settle()
   }
   const commit = ({ bytes, chunks, endLsn, isMarked, truncated, xid }: Assembly.Committed) => {
     if (bytes > 0 || truncated.length > 0 || isMarked) {
+      unsettledBytes += bytes
       const isLate = backlog.bytes + bytes > memoryBytes
       const kept = isLate ? ChangeSet.store(chunks, spool) : chunks
       const id = Snapshot.widen(xid, near)
@@ -103,53 +124,65 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
     backlog.pass(endLsn)
   }
 
-  const identify = (connection: Replication.Connection) =>
-    Effect.mapBoth(connection.query("IDENTIFY_SYSTEM"), {
-      onFailure: Slot.replicationFailed,
-      onSuccess: ([system]) => ({
-        epoch: `${system!["systemid"]}.${system!["timeline"]}.${slots.generation}` as Epoch,
-        end: Lsn.parse(system!["xlogpos"]!)
-      })
-    })
-
   const opened = yield* Deferred.make<void, ChangeSourceError>()
+  let system: string | undefined
+  let published: Slot.Published | undefined
+  let republished = yield* Deferred.make<void>()
+
+  const foreign = (actual: Epoch) => {
+    const message = "The database is not the one that was read so far: it was restored, failed over with loss, or installed anew. Restart the server."
+    const error = new ChangeSourceError({ reason: new EpochChanged({ expected: epoch!, actual, message }) })
+    return Effect.andThen(stop(error), Effect.fail(error))
+  }
 
   /** Streams until the connection or the slot fails. */
   const session = Effect.gen(function*() {
-    const connection = yield* Replication.connect(config).pipe(Effect.mapError(Slot.replicationFailed))
-    const system = yield* identify(connection)
-    if (system.end > Number.MAX_SAFE_INTEGER) {
+    // Says more than a refused connection.
+    if (published === undefined) published = yield* slots.check
+    const connection = yield* Effect.mapError(Replication.connect(config), Slot.replicationFailed)
+    const [identified] = yield* Effect.mapError(connection.query("IDENTIFY_SYSTEM"), Slot.replicationFailed)
+    const actual = `${identified!["systemid"]}.${identified!["timeline"]}`
+    const end = Lsn.parse(identified!["xlogpos"]!)
+    if (end > Number.MAX_SAFE_INTEGER) {
       return yield* Database.misconfigured("The server has written 8 PiB of write-ahead log, as many as positions can count: move to a new cluster")
     }
-    epoch ??= system.epoch
-    if (system.epoch !== epoch || system.end < backlog.passed) {
-      const message = "The database is not the one that was read so far: it was restored, or failed over with loss. Restart the server."
-      return yield* new ChangeSourceError({ reason: new EpochChanged({ expected: epoch, actual: system.epoch, message }) })
+    if (system !== undefined && (actual !== system || end < backlog.passed)) return yield* foreign(`${actual}.${published.generation}`)
+    system = actual
+    if (slot === undefined) {
+      published = yield* Effect.tapError(slots.check, stop)
+      epoch ??= `${system}.${published.generation}`
+      if (epoch !== `${system}.${published.generation}`) return yield* foreign(`${system}.${published.generation}`)
     }
     if (slot === undefined) {
       slot = yield* slots.create(connection)
       note(yield* slots.renew(slot))
+      republished = yield* Deferred.make<void>()
       backlog.begin(slot.start)
     }
     const assembly = Assembly.make(slots.captured, spool, memoryBytes)
     connected = connection
     yield* Deferred.succeed(opened, undefined)
-    return yield* Effect.mapError(
-      connection.stream(slots.start(slot, backlog.passed), {
-        onWal(bytes) {
-          const committed = assembly.push(bytes)
-          if (committed) commit(committed)
-        },
-        onSent(lsn) {
-          if (!assembly.isInside()) backlog.pass(lsn)
-        }
-      }),
-      (error) => {
-        const { cause } = error
-        if (cause instanceof CorruptStep || cause instanceof SourceMisconfigured) return new ChangeSourceError({ reason: cause })
-        if (cause instanceof MalformedMessage) return new ChangeSourceError({ reason: new CorruptStep({ table: "", message: cause.message }) })
-        return Slot.replicationFailed(error)
+    const streaming = connection.stream(slots.start(slot, backlog.passed), {
+      onWal(bytes) {
+        const committed = assembly.push(bytes)
+        if (committed) commit(committed)
+      },
+      onSent(lsn) {
+        if (!assembly.isInside()) backlog.pass(lsn)
       }
+    })
+    return yield* Effect.raceFirst(
+      Effect.catch(streaming, (error) => {
+        const { cause } = error
+        const reason = cause instanceof MalformedMessage ? new CorruptStep({ table: "", message: cause.message }) : cause
+        if (!(reason instanceof CorruptStep || reason instanceof SourceMisconfigured)) return Effect.fail(Slot.replicationFailed(error))
+        const failed = new ChangeSourceError({ reason })
+        return Effect.andThen(stop(failed), Effect.fail(failed))
+      }),
+      Effect.flatMap(Deferred.await(republished), () =>
+        Effect.fail(new ChangeSourceError({
+          reason: new CorruptStep({ table: "", message: "The publication or a partition was changed: some changes may not have been in the log" })
+        })))
     )
   }).pipe(Effect.scoped, Effect.ensuring(Effect.sync(() => void (connected = undefined))))
 
@@ -166,23 +199,26 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
       const reached = backlog.passed
       const error = yield* Effect.flip(session)
       yield* Deferred.fail(opened, error)
-      if (isFatal(error)) {
-        failure = error
-        backlog.tell()
-        return yield* Effect.logError("The write-ahead log is read no more", error.message)
-      }
-      const isIntact = slot === undefined || (yield* Effect.orElseSucceed(slots.isIntact(slot), () => true))
-      if (!isIntact || error.reason._tag === "CorruptStep") {
-        yield* Effect.logWarning("The replication slot is lost; a new one begins", error.message)
+      if (failure !== undefined) return yield* Effect.logError("The write-ahead log is read no more", error.message)
+      if (yield* isUsable(error)) yield* Effect.logWarning("The replication connection failed; connecting again", error.message)
+      else {
+        yield* Effect.logWarning("The replication slot is of no use any more; a new one begins", error.message)
         yield* abandon
-      } else {
-        yield* Effect.logWarning("The replication connection failed; connecting again", error.message)
       }
       if (backlog.passed > reached) waitMillis = minWaitMillis
       yield* Effect.sleep(waitMillis)
       waitMillis = Math.min(2 * waitMillis, maxWaitMillis)
     }
   })
+
+  /** Whether the same slot can be tried again. */
+  const isUsable = ({ reason }: ChangeSourceError) => {
+    if (slot === undefined) return Effect.succeed(true)
+    if (reason._tag === "CorruptStep") return Effect.succeed(false)
+    // The log shows publications as they were then: one that was missing stays so, even if it is made again.
+    if (reason._tag === "SourceUnavailable" && reason.cause instanceof Replication.ReplicationError && reason.cause.code === "42704") return Effect.succeed(false)
+    return Effect.orElseSucceed(slots.isIntact(slot), () => true)
+  }
 
   /** Waits until `check` gives something. */
   const until = <A>(check: () => A | undefined): Effect.Effect<A> =>
@@ -203,22 +239,32 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
       reason: new PositionLost({ after, message: `The steps after ${after} are no longer held: what was read before must be read again` })
     })
 
-  const renew = Effect.suspend(() => {
-    if (slot === undefined || connected === undefined) return Effect.void
-    return Effect.matchEffect(slots.renew(slot), {
-      onFailure: (error) => Effect.logWarning("The lease of the replication slot was not renewed", error.message),
-      onSuccess: (moment) => Effect.sync(() => note(moment))
-    })
-  })
+  /** Renews the lease, and looks whether the log still has what it must have. */
+  const renew = Effect.gen(function*() {
+    if (slot === undefined || connected === undefined) return
+    note(yield* slots.renew(slot))
+    const now = yield* Effect.tapError(slots.check, stop)
+    if (now.generation !== published!.generation) yield* foreign(`${system}.${now.generation}`)
+    if (now.signature !== published!.signature) yield* Deferred.succeed(republished, undefined)
+  }).pipe(Effect.catch((error) => Effect.logWarning("The lease of the replication slot could not be renewed, or the publication not be checked", error.message)))
 
   yield* Effect.addFinalizer(() => abandon)
   yield* Effect.forkScoped(Effect.tapCause(run, (cause) => Effect.logFatal("The write-ahead log is read no more", cause)))
   yield* Deferred.await(opened)
-  yield* Effect.forkScoped(Effect.repeat(renew, Schedule.spaced("20 seconds")))
+  yield* Effect.forkScoped(Effect.repeat(renew, Schedule.spaced(leaseMillis / 3)))
   yield* Effect.forkScoped(Effect.repeat(
-    Effect.sync(() => connected?.confirm(backlog.passed, backlog.flushed)),
+    Effect.sync(() => {
+      settle()
+      connected?.confirm(backlog.passed, backlog.flushed)
+    }),
     Schedule.spaced("1 second")
   ))
+  // Much was committed: what the log holds for reads is forgotten sooner.
+  yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
+    yield* until(() => unsettledBytes > memoryBytes / 4 ? true : undefined)
+    unsettledBytes = 0
+    yield* Effect.matchEffect(slots.now, { onFailure: () => Effect.sleep(maxWaitMillis), onSuccess: (moment) => Effect.sync(() => note(moment)) })
+  })))
 
   const byName: Sql.Tables = new Map(slots.captured.map(({ table }) => [table.tableName, table]))
 
@@ -330,9 +376,6 @@ const maxWaitMillis = 5_000
 
 /** What the server writes by itself while nobody commits takes less. */
 const flushAfterMillis = 3
-
-/** Nothing but what a restart changes, or an operator. */
-const isFatal = ({ reason }: ChangeSourceError) => reason._tag === "EpochChanged" || reason._tag === "SourceMisconfigured"
 
 /**
  * Runs reads in one snapshot of the tables. The locks come first: of a table that is truncated later, an earlier snapshot

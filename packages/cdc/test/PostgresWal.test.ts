@@ -3,12 +3,13 @@ import * as Column from "@headwater/core/Column"
 import type { Change } from "@headwater/core/Change"
 import type { CommitToken, Position } from "@headwater/core/Position"
 import type { Range } from "@headwater/core/Range"
+import type { Row } from "@headwater/core/Row"
 import type { Step } from "@headwater/core/Step"
 import * as Table from "@headwater/core/Table"
 import { type Cause, Context, Effect, Exit, Fiber, Layer, Queue, References, Scope, Stream } from "effect"
 import { Client } from "pg"
 import { inject } from "vitest"
-import { freshDatabase } from "../../../test/postgres.ts"
+import { freshDatabase, type PostgresOptions, startPostgres } from "../../../test/postgres.ts"
 import { ChangeSource, type ChangeSourceError } from "../src/ChangeSource.ts"
 import * as Install from "../src/Install.ts"
 import * as PostgresWal from "../src/PostgresWal.ts"
@@ -46,7 +47,12 @@ const connectTo = (url: string) =>
 const layer = (url: string, tables: ReadonlyArray<Table.Any>, options?: PostgresWal.Options) =>
   PostgresWal.layer(tables, options).pipe(Layer.provide(Layer.orDie(layerOf(url))))
 
-const sourceOf = (url: string) => layer(url, [Item]).pipe(Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error")))
+const quiet = Layer.provide(Layer.succeed(References.MinimumLogLevel, "Fatal"))
+
+const sourceOf = (url: string) => layer(url, [Item]).pipe(quiet)
+
+const startServer = (options?: PostgresOptions) =>
+  Effect.acquireRelease(Effect.promise(() => startPostgres(options)), (server) => Effect.promise(server.stop))
 
 contract({ source: "wal", layer, isDurable: false })
 
@@ -63,7 +69,7 @@ const all: Range = {
   table: "items", source: "i", where: [], order: [], after: null, limit: null, bound: { parameters: {}, principal: {} }
 }
 
-const build = (source: Layer.Layer<ChangeSource, unknown>) => Effect.map(Layer.build(source), (context) => Context.get(context, ChangeSource))
+const build = <E>(source: Layer.Layer<ChangeSource, E>) => Effect.map(Layer.build(source), (context) => Context.get(context, ChangeSource))
 
 const changes = (step: Step): ReadonlyArray<Change> => [...step.chunks].flat()
 
@@ -89,27 +95,6 @@ describe("PostgresWal", () => {
       ])
     }).pipe(Effect.scoped))
 
-  it.live("P2 a read is exact at the delivered position, whatever its snapshot saw", () =>
-    Effect.gen(function*() {
-      const { connect, source, sql } = yield* database
-      const wal = yield* build(source)
-      const next = yield* steps(wal)
-      yield* sql(`insert into items values (1, 'a', null)`)
-      const first = yield* next
-      const reading = yield* wal.read([all])
-      assert.deepEqual(reading.at(first.position)[0]!.rows, [{ id: 1, title: "a", body: null }])
-
-      const slow = yield* connect
-      yield* slow(`begin; insert into items values (2, 'slow', null)`)
-      yield* sql(`insert into items values (3, 'fast', null)`)
-      const second = yield* next
-      const between = yield* wal.read([all])
-      yield* slow(`commit`)
-      const third = yield* next
-      assert.deepEqual(between.at(second.position)[0]!.rows.map((row) => row["id"]), [1, 3])
-      assert.deepEqual(between.at(third.position)[0]!.rows.map((row) => row["id"]), [1, 3, 2])
-    }).pipe(Effect.scoped))
-
   it.live("a TRUNCATE is a barrier: what it took is gone in its step, and reads that saw it begin there", () =>
     Effect.gen(function*() {
       const { source, sql } = yield* database
@@ -128,20 +113,6 @@ describe("PostgresWal", () => {
       assert.isAbove(reading.from, start)
       assert.strictEqual(reading.from, step.position)
       assert.deepEqual(reading.at(step.position)[0]!.rows, [{ id: 3, title: "c", body: null }])
-    }).pipe(Effect.scoped))
-
-  it.live("P10 goes on without a gap when its server process is ended", () =>
-    Effect.gen(function*() {
-      const { name, source, sql } = yield* database
-      const wal = yield* build(source)
-      const next = yield* steps(wal)
-      for (let id = 0; id < 30; id++) {
-        if (id % 10 === 5) {
-          yield* sql(`select pg_terminate_backend(active_pid) from pg_replication_slots where database = '${name}' and active_pid is not null`)
-        }
-        yield* sql(`insert into items values (${id}, '', null)`)
-      }
-      for (let id = 0; id < 30; id++) assert.deepEqual(changes(yield* next).map(({ after }) => after?.["id"]), [id])
     }).pipe(Effect.scoped))
 
   it.live("P10 begins again in the same epoch when its slot is lost, and says so once", () =>
@@ -253,4 +224,166 @@ describe("PostgresWal", () => {
       assert.strictEqual(position, (yield* next).position)
       assert.isAbove(position, before.position)
     }).pipe(Effect.scoped))
+
+  it.live("an update of columns that nobody declared makes no step", () =>
+    Effect.gen(function*() {
+      const { source, sql } = yield* database
+      yield* sql("alter table items add column views int not null default 0")
+      const wal = yield* build(source)
+      const next = yield* steps(wal)
+      yield* sql("insert into items values (1, 'a', null)")
+      yield* sql("update items set views = views + 1")
+      yield* sql("begin; update items set title = 'b'; update items set title = 'a'; commit")
+      yield* sql("update items set title = 'c'")
+      assert.deepEqual(changes(yield* next).map(({ after }) => after?.["title"]), ["a"])
+      const last = yield* Effect.repeat(next, { until: (step) => changes(step).length > 0 })
+      assert.deepEqual(changes(last).map(({ after, before }) => [before?.["title"], after?.["title"]]), [["a", "c"]])
+    }).pipe(Effect.scoped))
+
+  it.live("P9 what does not fit into memory waits on disk: the same changes, as often as one asks", () =>
+    Effect.gen(function*() {
+      const { sql, url } = yield* database
+      const wal = yield* build(layer(url, [Item], { memoryBytes: 20_000 }).pipe(quiet))
+      const start = yield* wal.position
+      yield* sql(`begin; insert into items select i, 'gone', repeat('x', 100) from generate_series(1, 500) i; truncate items;
+        insert into items select i, 'new', repeat('x', 100) from generate_series(1, 5000) i;
+        update items set title = 'updated' where id % 2 = 0; update items set id = id + 10000 where id % 3 = 0; delete from items where id % 5 = 0; commit`)
+      for (let id = 20_000; id < 20_100; id++) yield* sql(`insert into items values (${id}, 'small', repeat('y', 1000))`)
+      const waiting = yield* Effect.forkScoped(wal.read([all]))
+      const given = yield* Stream.runCollect(Stream.take(wal.steps(start), 101))
+      const [first] = given
+      assert.deepEqual(first!.truncated, ["items"])
+      const rows = (step: Step) =>
+        changes(step).map(({ after, before }) => {
+          assert.isNull(before)
+          assert.isFrozen(after)
+          return after!
+        })
+      assert.isAtMost(Math.max(...[...first!.chunks].map((chunk) => chunk.length)), 1024)
+      const byId = (rows: ReadonlyArray<Row>) => [...rows].sort((a, b) => (a["id"] as number) - (b["id"] as number))
+      const held = yield* sql("select id, title, body from items order by id")
+      const received = given.flatMap(rows)
+      assert.deepEqual(byId(received), held as never)
+      assert.deepEqual(byId(given.flatMap(rows)), byId(received))
+      const reading = yield* Fiber.join(waiting)
+      assert.deepEqual(byId(reading.at(given.at(-1)!.position)[0]!.rows), held as never)
+      assert.deepEqual(byId(reading.at(first!.position)[0]!.rows), byId(rows(first!)))
+    }).pipe(Effect.scoped))
+
+  it.live("what was committed while a table was not published is read again, or refused", () =>
+    Effect.gen(function*() {
+      const { sql, url } = yield* database
+      const wal = yield* build(layer(url, [Item], { lease: "150 millis" }).pipe(quiet))
+      const next = yield* steps(wal)
+      yield* sql("begin; drop publication headwater; insert into items values (1, 'unpublished', null); create publication headwater for table items; commit")
+      // Postgres 18 leaves out what is not published, older ones end the connection.
+      const error = yield* Effect.flip(next as Effect.Effect<Step, ChangeSourceError>)
+      assert.strictEqual(error.reason._tag, "PositionLost")
+      const again = yield* steps(wal)
+      const reading = yield* wal.read([all])
+      assert.lengthOf(reading.at(reading.from)[0]!.rows, 1)
+      yield* sql("insert into items values (2, 'published', null)")
+      assert.deepEqual(changes(yield* again).map(({ after }) => after?.["id"]), [2])
+
+      yield* sql("alter publication headwater drop table items")
+      const refused = yield* Effect.flip(again as Effect.Effect<Step, ChangeSourceError>)
+      assert.strictEqual(refused.reason._tag, "SourceMisconfigured")
+      assert.include(refused.message, "items is not published")
+    }).pipe(Effect.scoped))
+
+  it.live("a read does not wait until the server writes an asynchronous commit to the log by itself", () =>
+    Effect.gen(function*() {
+      // It would after three times this delay.
+      const server = yield* startServer({ settings: { wal_writer_delay: "10s", max_replication_slots: 1 } })
+      const { source, sql, url } = yield* databaseOn(server.url())
+      const wal = yield* build(source)
+      yield* sql("set synchronous_commit = off; insert into items values (1, 'a', null)")
+      const started = performance.now()
+      const reading = yield* wal.read([all])
+      assert.isBelow(performance.now() - started, 5_000)
+      assert.deepEqual(reading.at(reading.from)[0]!.rows, [])
+      assert.lengthOf(reading.at(yield* wal.position)[0]!.rows, 1)
+
+      const second = yield* Effect.flip(build(sourceOf(url)))
+      assert.strictEqual(second.reason._tag, "SourceMisconfigured")
+      assert.include(second.message, "max_replication_slots")
+    }).pipe(Effect.scoped))
+
+  it.live("says what is wrong with the database, and what to do", () =>
+    Effect.gen(function*() {
+      const { name, sql, url } = yield* database
+      const fails = (config: string, tables: ReadonlyArray<Table.Any> = [Item]) => Effect.flip(build(layer(config, tables).pipe(quiet)))
+      const says = (error: ChangeSourceError, tag: string, ...parts: ReadonlyArray<string>) => {
+        assert.strictEqual(error.reason._tag, tag, error.message)
+        for (const part of parts) assert.include(error.message, part)
+      }
+      const Other = Table.make("others", { columns: { id: Column.int4 }, primaryKey: ["id"] })
+      says(yield* fails(url, [Item, Other]), "CatalogMismatch", "others")
+      yield* sql("create table others (id int primary key)")
+      says(yield* fails(url, [Item, Other]), "SourceMisconfigured", "others is not published", "headwater install")
+      yield* sql("alter table items replica identity default")
+      says(yield* fails(url), "SourceMisconfigured", "items", "REPLICA IDENTITY FULL")
+      yield* sql("alter table items replica identity full")
+
+      const role = `${name}_role`
+      yield* sql(`create role ${role} login password 'x'; grant select on items to ${role}`)
+      yield* Effect.addFinalizer(() => sql(`drop owned by ${role}; drop role ${role}`))
+      const as = new URL(url)
+      as.username = role
+      says(yield* fails(as.href), "SourceMisconfigured", "permission denied", "headwater install")
+      yield* Effect.provide(Install.install({ source: "wal", tables: [Item], role }), layerOf(url))
+      says(yield* fails(as.href), "SourceMisconfigured", "REPLICATION")
+      yield* sql(`alter role ${role} replication`)
+      yield* Effect.scoped(build(layer(as.href, [Item]).pipe(quiet)))
+
+      yield* Effect.provide(Install.install({ source: "triggers", tables: [Item] }), layerOf(url))
+      says(yield* fails(url), "SourceMisconfigured", "triggers")
+      yield* Effect.provide(Install.uninstall, layerOf(url))
+      says(yield* fails(url), "SourceMisconfigured", "headwater install")
+    }).pipe(Effect.scoped))
+
+  it.live("another database in the same place is another epoch", () =>
+    Effect.gen(function*() {
+      const one = yield* startServer()
+      const sql = yield* connectTo(one.url())
+      yield* sql(setup)
+      yield* Effect.provide(Install.install({ source: "wal", tables: [Item] }), layerOf(one.url()))
+      const wal = yield* build(sourceOf(one.url()))
+      const next = yield* steps(wal)
+      yield* Effect.promise(one.kill)
+      const other = yield* startServer({ port: one.port, settings: { wal_level: "replica" } })
+      const error = yield* Effect.flip(next as Effect.Effect<Step, ChangeSourceError>)
+      assert.strictEqual(error.reason._tag, "EpochChanged")
+      assert.strictEqual((yield* Effect.flip(wal.position)).reason._tag, "EpochChanged")
+
+      yield* (yield* connectTo(other.url()))(setup)
+      const low = yield* Effect.flip(build(sourceOf(other.url())))
+      assert.strictEqual(low.reason._tag, "SourceMisconfigured")
+      assert.include(low.message, "wal_level")
+    }).pipe(Effect.scoped))
+
+  for (const major of [14, 16]) {
+    it.live.skipIf(process.platform !== "linux" || process.arch !== "x64")(`reads the log of Postgres ${major}`, () =>
+      Effect.gen(function*() {
+        const server = yield* startServer({ pkg: `postgres-${major}` })
+        const { connect, source, sql } = yield* databaseOn(server.url())
+        const wal = yield* build(source)
+        const next = yield* steps(wal)
+        const slow = yield* connect
+        yield* slow("begin; insert into items values (1, 'slow', repeat('x', 20000))")
+        yield* sql("insert into items values (2, 'fast', null)")
+        const first = yield* next
+        const reading = yield* wal.read([all])
+        yield* slow("savepoint s; insert into items values (3, 'undone', null); rollback to s; commit")
+        const second = yield* next
+        yield* sql("update items set title = 'updated' where id = 1")
+        const third = yield* next
+        const titles = (position: Position) => reading.at(position)[0]!.rows.map(({ id, title }) => `${id} ${title}`).sort()
+        assert.deepEqual(titles(first.position), ["2 fast"])
+        assert.deepEqual(titles(second.position), ["1 slow", "2 fast"])
+        assert.deepEqual(titles(third.position), ["1 updated", "2 fast"])
+        const [token] = yield* sql("select * from headwater.commit_token()") as unknown as Effect.Effect<[CommitToken]>
+        assert.strictEqual(yield* wal.positionOf(token), (yield* next).position)
+      }).pipe(Effect.scoped))
+  }
 })

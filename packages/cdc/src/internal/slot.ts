@@ -26,6 +26,13 @@ export interface Slot {
   readonly start: number
 }
 
+export interface Published {
+  /** Of the order of steps in this database. */
+  readonly generation: string
+  /** Of what is in the publication: it changed where this did, and some changes may never have been in the log. */
+  readonly signature: string
+}
+
 /** A snapshot, and where the log ended after it was taken: what it sees ends at or before that. */
 export interface Moment {
   readonly snapshot: Snapshot.Snapshot
@@ -34,8 +41,10 @@ export interface Moment {
 
 export interface Slots {
   readonly captured: ReadonlyArray<Captured>
-  /** Of the sequence of steps in this database. */
-  readonly generation: string
+  /** Fails with everything that is off. */
+  readonly check: Effect.Effect<Published, ChangeSourceError>
+  /** Says in the log what an operator should know. */
+  readonly advise: Effect.Effect<void, ChangeSourceError>
   readonly now: Effect.Effect<Moment, ChangeSourceError>
   /** Also waits until each commit from before the slot's start is visible to every new snapshot. */
   readonly create: (connection: Replication.Connection) => Effect.Effect<Slot, ChangeSourceError>
@@ -74,21 +83,21 @@ const advices: { readonly [code: string]: string } = {
 
 const publications = ["headwater", "headwater_receipts"]
 
-export const make = Effect.fnUntraced(function*(pg: PgClient.PgClient, tables: ReadonlyArray<Table.Any>) {
+export const make = (pg: PgClient.PgClient, tables: ReadonlyArray<Table.Any>, leaseMillis: number): Slots => {
   const ask = (statement: string, parameters: ReadonlyArray<unknown> = []) => Effect.mapError(Database.query(pg, statement, parameters), Database.failed)
-  yield* Effect.provideService(Catalog.check(tables, "wal"), SqlClient.SqlClient, pg)
-  const generation = yield* check(ask, tables)
   const captured = [...tables, Receipts].map((table) => ({ table, ...Sql.qualifiedName(table.tableName) }))
 
   const now = Effect.map(ask("select pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text"), ([row]) => moment(row!))
 
-  const slots: Slots = {
+  return {
     captured,
-    generation,
+    check: Effect.andThen(Effect.provideService(Catalog.check(tables, "wal"), SqlClient.SqlClient, pg), check(ask, tables)),
+    advise: advise(ask),
     now,
     create: Effect.fnUntraced(function*(connection) {
       const name = `headwater_${randomBytes(8).toString("hex")}`
-      yield* ask(renewal, [name])
+      yield* ask(renewal, [name, String(leaseMillis)])
+      yield* Effect.forkScoped(Effect.delay(Effect.logWarning("A replication slot begins once all transactions have ended that write now"), "5 seconds"))
       const [slot] = yield* connection.query(`CREATE_REPLICATION_SLOT ${name} LOGICAL pgoutput NOEXPORT_SNAPSHOT`).pipe(
         Effect.mapError(replicationFailed)
       )
@@ -99,7 +108,7 @@ export const make = Effect.fnUntraced(function*(pg: PgClient.PgClient, tables: R
         yield* Effect.sleep(waitMillis)
       }
       return { name, start: Lsn.parse(slot!["consistent_point"]!) }
-    }),
+    }, Effect.scoped),
     start: ({ name }, from) =>
       `START_REPLICATION SLOT ${name} LOGICAL ${Lsn.format(from)} ` +
       `(proto_version '1', publication_names '${publications.join(",")}', messages 'true')`,
@@ -107,7 +116,7 @@ export const make = Effect.fnUntraced(function*(pg: PgClient.PgClient, tables: R
       Effect.map(ask("select 1::text from pg_replication_slots where slot_name = $1 and wal_status <> 'lost'", [name]), (rows) => rows.length > 0),
     renew: ({ name }) =>
       Effect.gen(function*() {
-        yield* ask(renewal, [name])
+        yield* ask(renewal, [name, String(leaseMillis)])
         yield* ask(cleaning)
         return yield* now
       }),
@@ -123,10 +132,9 @@ export const make = Effect.fnUntraced(function*(pg: PgClient.PgClient, tables: R
       yield* ask("delete from headwater.servers where slot = $1", [name])
     })
   }
-  return slots
-})
+}
 
-const renewal = `insert into headwater.servers (slot, lease_until) values ($1, now() + interval '1 minute')
+const renewal = `insert into headwater.servers (slot, lease_until) values ($1, now() + $2::text::int * interval '1 millisecond')
   on conflict (slot) do update set lease_until = excluded.lease_until`
 
 const cleaning = `with ended as (
@@ -137,9 +145,8 @@ const cleaning = `with ended as (
   )
   select pg_drop_replication_slot(slot_name)::text from pg_replication_slots join ended on slot = slot_name where database = current_database()`
 
-/** Fails with everything that is off, in one message. */
 const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.Any>) {
-  const [[level, keep]] = (yield* ask("select current_setting('wal_level'), current_setting('max_slot_wal_keep_size')")) as unknown as [[string, string]]
+  const [[level]] = (yield* ask("select current_setting('wal_level')")) as unknown as [[string]]
   if (level !== "logical") {
     return yield* Database.misconfigured(
       `wal_level is ${level}: set wal_level = logical in postgresql.conf and restart Postgres, or install with triggers and use PostgresTriggers`
@@ -154,12 +161,6 @@ const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.
   if (source !== "wal") {
     return yield* Database.misconfigured(`Capture by ${source} is installed: run \`headwater install\` for the write-ahead log, or use PostgresTriggers`)
   }
-  if (keep === "-1") {
-    yield* Effect.logWarning(
-      "max_slot_wal_keep_size is unlimited: a server that cannot be reached keeps write-ahead log until the disk is full. " +
-        "Set it to what the disk can spare; a server that falls behind further reads its live queries again."
-    )
-  }
   const rows = yield* ask(catalog, [JSON.stringify(tables.map(({ tableName }) => Sql.table(tableName)))])
   const problems: Array<string> = []
   tables.forEach(({ tableName }, i) => {
@@ -168,15 +169,29 @@ const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.
     else if (isFull !== "true") problems.push(`${tableName} or one of its partitions leaves old rows out of the log: run \`headwater install\` again, which sets REPLICA IDENTITY FULL`)
   })
   if (problems.length > 0) return yield* Database.misconfigured(`The write-ahead log does not have what is needed:\n  ${problems.join("\n  ")}`)
-  return generation
+  return { generation, signature: rows.map(([, , signature]) => signature).join(";") }
+})
+
+const advise = Effect.fnUntraced(function*(ask: Ask) {
+  const [[keep]] = (yield* ask("select setting from pg_settings where name = 'max_slot_wal_keep_size'")) as unknown as [[string]]
+  const keepMebibytes = Number(keep)
+  if (keepMebibytes < 0) {
+    yield* Effect.logWarning(
+      "max_slot_wal_keep_size is unlimited: a server that cannot be reached keeps write-ahead log until the disk is full. " +
+        "Set it to what the disk can spare; a server that falls behind further reads its live queries again."
+    )
+  } else if (keepMebibytes < 64) {
+    yield* Effect.logWarning(`max_slot_wal_keep_size is ${keepMebibytes} MB: a server that falls behind by more than that, soon then, reads its live queries again`)
+  }
 })
 
 /** Receipts are only inserted, so that their identity does not matter. */
 const catalog = `select
-  (exists (select from pg_publication_rel join pg_publication on pg_publication.oid = prpubid where pubname = 'headwater' and prrelid = class.oid))::text,
-  (not exists (
-    select from pg_class as part where relreplident <> 'f' and (oid = class.oid or oid in (select relid from pg_partition_tree(class.oid)))
-  ))::text
+  (published.oid is not null)::text,
+  (not exists (select from pg_class as part where relreplident <> 'f' and part.oid in (select relid from pg_partition_tree(class.oid) union select class.oid)))::text,
+  concat(published.oid, ':', class.oid, ',', (select string_agg(relid::oid::text, ',' order by relid) from pg_partition_tree(class.oid)))
   from json_array_elements_text($1::text::json) with ordinality as named(name, rank)
   left join pg_class as class on class.oid = to_regclass(name)
+  left join pg_publication on pubname = 'headwater'
+  left join pg_publication_rel as published on prpubid = pg_publication.oid and prrelid = class.oid
   order by rank`
