@@ -163,35 +163,38 @@ export class CompiledShape implements Holder {
     const was = before !== null && (!this.#hasStatic || this.#static(before, noBound))
     const is = after !== null && (!this.#hasStatic || this.#static(after, noBound))
     if (!was && !is) return
-    const { counts } = this.services
     if (this.#held.length > 0 && is && table.wasHeld()) for (const index of this.#held) index.move(table.current())
+    let tested = 0
     let now: ReadonlyArray<Live> | null = null
     if (is) {
       this.#after.length = 0
       now = this.path.find(after!, this.#after)
-      counts.tested += now.length
-      if (this.isScanned) counts.scanned += now.length
       for (let i = 0; i < now.length; i++) {
         const binding = now[i]!
         if (binding.stamp === stamp) continue
         binding.stamp = stamp
-        if (!this.#hasResidual || this.scope.test(after!, binding.bound)) binding.put(table.current(), table.before)
-        else if (before !== null && table.wasHeld()) binding.drop(table.current(), table.before!)
+        tested++
+        if (!this.#hasResidual || this.scope.test(after!, binding.bound)) binding.put(table)
+        else if (was) binding.drop(table)
       }
     }
-    if (was && table.wasHeld()) {
+    if (was) {
       this.#before.length = 0
       const then = this.path.find(before!, this.#before)
-      if (then === now) return
-      counts.tested += then.length
-      if (this.isScanned) counts.scanned += then.length
-      for (let i = 0; i < then.length; i++) {
-        const binding = then[i]!
-        if (binding.stamp === stamp) continue
-        binding.stamp = stamp
-        binding.drop(table.current(), table.before!)
+      // One array stands for one group: then nothing is left to drop.
+      if (then !== now) {
+        for (let i = 0; i < then.length; i++) {
+          const binding = then[i]!
+          if (binding.stamp === stamp) continue
+          binding.stamp = stamp
+          tested++
+          binding.drop(table)
+        }
       }
     }
+    const { counts } = this.services
+    counts.tested += tested
+    if (this.isScanned) counts.scanned += tested
   }
 
   truncate(): void {
@@ -224,10 +227,10 @@ export class CompiledShape implements Holder {
   /** Takes those rows (null: all) out that do not pass any more. */
   #leave(binding: Live, rows: ReadonlyArray<Held> | null): void {
     const { counts } = this.services
-    for (const held of rows ?? [...binding.members ?? binding.window!.held]) {
+    for (const held of rows ?? [...binding.members?.values() ?? binding.window!.held]) {
       if (!binding.holds(held)) continue
       counts.tested++
-      if (!this.scope.test(held.row, binding.bound)) binding.drop(held, held.row)
+      if (!this.scope.test(held.row, binding.bound)) binding.leave(held)
     }
   }
 
@@ -305,7 +308,7 @@ export class CompiledShape implements Holder {
         counts.tested++
         if (!this.scope.test(row, binding.bound)) continue
         const held = rows.intern(row)
-        if (window === null) binding.put(held, null)
+        if (window === null) binding.take(held)
         else if (!passing.has(held.key)) passing.set(held.key, held)
       }
       if (window !== null && completeTo !== null && (edge === "end" || window.order.values(completeTo, edge.values) < 0)) edge = { values: completeTo }

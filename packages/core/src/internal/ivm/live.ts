@@ -15,6 +15,7 @@ import type { CompiledShape } from "./compiledShape.ts"
 import type { Log } from "./log.ts"
 import type { Reads } from "./reads.ts"
 import type { Held } from "./rows.ts"
+import type { TableState } from "./tableState.ts"
 import { type Edge, Window } from "./window.ts"
 
 const none: ReadonlyArray<never> = []
@@ -25,7 +26,7 @@ export class Live implements Graph.Binding {
   readonly key: string
   readonly compiled: CompiledShape
   readonly bound: Bound
-  readonly members: Set<Held> | null
+  readonly members: Map<Key, Held> | null
   readonly window: Window | null
   ready = false
   uses = 1
@@ -49,7 +50,7 @@ export class Live implements Graph.Binding {
     this.key = key
     this.compiled = compiled
     this.bound = bound
-    this.members = limit === null ? new Set() : null
+    this.members = limit === null ? new Map() : null
     this.window = limit === null ? null : new Window(limit, margin, compiled.orderFor(bound), compiled)
     this.boundary = limit === null ? undefined : null
     this.#mayRepeat = limit !== null
@@ -62,54 +63,82 @@ export class Live implements Graph.Binding {
   rows(): ReadonlyArray<Row> {
     if (!this.wasTold) return none
     const { compiled, log, members, window } = this
-    const now: Iterable<Held> = members ?? window!.held.slice(0, window!.limit)
-    const rows = Array.from(now, ({ row }) => row)
-    if (log === null || log.isEmpty) return members === null ? rows : rows.sort(compiled.orderFor(this.bound).rows)
+    const now: Iterable<Held> = members?.values() ?? window!.held.slice(0, window!.limit)
+    if (log === null || log.isEmpty) {
+      const rows = Array.from(now, ({ row }) => row)
+      return members === null ? rows : rows.sort(compiled.orderFor(this.bound).rows)
+    }
     const told = new Map(Array.from(now, ({ key, row }) => [key, row]))
     log.net((key, before) => void (before === null ? told.delete(key) : told.set(key, before)))
     return [...told.values()].sort(compiled.orderFor(this.bound).rows)
   }
 
   holds(held: Held): boolean {
-    return this.members === null ? this.window!.find(held, held.row) >= 0 : this.members.has(held)
+    return this.members === null ? this.window!.find(held, held.row) >= 0 : this.members.has(held.key)
   }
 
   /** Whether it is in the result as subscribers see it. */
   shows(held: Held): boolean {
-    if (this.members !== null) return this.members.has(held)
+    if (this.members !== null) return this.members.has(held.key)
     const index = this.window!.find(held, held.row)
     return index >= 0 && index < this.window!.limit
   }
 
-  /** A row passes. */
-  put(held: Held, before: Row | null): void {
-    const { compiled, members, window } = this
+  /** The row that `table` is at passes. */
+  put(table: TableState): void {
+    const { members, window } = this
     if (members !== null) {
-      if (!members.has(held)) {
-        members.add(held)
-        compiled.retain(held)
-        before = null
-      } else if (before === null || before === held.row) return
-      this.#open().push(held.key, before, held.row)
+      const held = members.get(table.key)
+      if (held === undefined) return this.#add(table.current())
+      table.found(held)
+      if (table.before !== held.row) this.#open().push(held.key, table.before, held.row)
       return
     }
-    const index = before === null || held.uses === 0 ? -1 : window!.find(held, before)
+    // Looks for the row only where the window reaches.
+    const isInside = table.before !== null && window!.covers(table.before)
+    if (!isInside && !window!.covers(table.after!)) return
+    const held = table.current()
+    const index = isInside && table.wasHeld() ? window!.find(held, table.before!) : -1
     if (index >= 0) {
-      if (before !== held.row) window!.change(index, before!, this.#open())
+      if (table.before !== held.row) window!.change(index, table.before!, this.#open())
     } else if (window!.covers(held.row)) window!.insert(held, this.#open())
   }
 
-  /** A row is gone or does not pass any more; `row` is what it was. */
-  drop(held: Held, row: Row): void {
-    const { compiled, members, window } = this
+  /** The row that `table` is at is gone, or does not pass any more. */
+  drop(table: TableState): void {
+    const { members, window } = this
     if (members !== null) {
-      if (!members.delete(held)) return
-      this.#open().push(held.key, row, null)
-      compiled.release(held)
-      return
+      const held = members.get(table.key)
+      if (held === undefined) return
+      table.found(held)
+      this.#remove(held, table.before!)
+    } else if (window!.covers(table.before!) && table.wasHeld()) {
+      const index = window!.find(table.current(), table.before!)
+      if (index >= 0) window!.removeAt(index, table.before!, this.#open())
     }
-    const index = window!.find(held, row)
-    if (index >= 0) window!.removeAt(index, row, this.#open())
+  }
+
+  /** A row that was read passes; there is no limit. */
+  take(held: Held): void {
+    if (!this.members!.has(held.key)) this.#add(held)
+  }
+
+  /** A row that did not change does not pass any more. */
+  leave(held: Held): void {
+    if (this.members !== null) this.#remove(held, held.row)
+    else this.window!.removeAt(this.window!.find(held, held.row), held.row, this.#open())
+  }
+
+  #add(held: Held): void {
+    this.members!.set(held.key, held)
+    this.compiled.retain(held)
+    this.#open().push(held.key, null, held.row)
+  }
+
+  #remove(held: Held, row: Row): void {
+    this.members!.delete(held.key)
+    this.#open().push(held.key, row, null)
+    this.compiled.release(held)
   }
 
   /** The table was emptied. */
@@ -118,7 +147,7 @@ export class Live implements Graph.Binding {
     const log = this.#open()
     this.#mayRepeat = true
     if (members === null) return window!.clear(log)
-    for (const held of members) {
+    for (const held of members.values()) {
       log.push(held.key, held.row, null)
       compiled.release(held)
     }
@@ -204,6 +233,6 @@ export class Live implements Graph.Binding {
 
   release(): void {
     const { compiled, members, window } = this
-    for (const held of members ?? window!.held) compiled.release(held)
+    for (const held of members?.values() ?? window!.held) compiled.release(held)
   }
 }

@@ -14,11 +14,12 @@ export class TableState {
   readonly rows: Rows
   readonly shapes: Array<CompiledShape> = []
   readonly arrangements = new Set<Shared>()
-  /** The row before the change, as it is held where it is. Set by `current` and `wasHeld`. */
+  /** The row before the change, as it is held where it is. Set by what looks it up. */
   before: Row | null = null
-  #after: Row | null = null
+  after: Row | null = null
   #held: Held | null = null
   #wasHeld = false
+  #key: Key.Key | undefined
 
   constructor(table: Table.Any) {
     this.rows = new Rows(Key.make(table), Object.keys(table.columns))
@@ -26,8 +27,13 @@ export class TableState {
 
   begin(before: Row | null, after: Row | null): void {
     this.before = before
-    this.#after = after
+    this.after = after
     this.#held = null
+    this.#key = undefined
+  }
+
+  get key(): Key.Key {
+    return this.#key ??= this.rows.keyOf((this.after ?? this.before)!)
   }
 
   /** Its content is the row after the change, or the one before where it is deleted. */
@@ -43,12 +49,20 @@ export class TableState {
   }
 
   #find(): void {
-    const after = this.#after
-    const held = this.rows.intern((after ?? this.before)!)
+    const { key } = this
+    const held = this.rows.byKey.get(key)
+    if (held !== undefined) return this.found(held)
+    this.#held = { key, row: (this.after ?? this.before)!, uses: 0 }
+    this.#wasHeld = false
+  }
+
+  /** A binding has it. */
+  found(held: Held): void {
+    if (this.#held !== null) return
     this.#held = held
-    this.#wasHeld = held.uses > 0
-    if (!this.#wasHeld) return
+    this.#wasHeld = true
     this.before = held.row
+    const after = this.after
     // An update that changes nothing leaves the object that everybody has.
     if (after !== null && !this.rows.same(held.row, after)) held.row = after
   }
