@@ -66,6 +66,8 @@ export interface FakeServer {
   readonly peer: Peer
   /** Whether new connections open. */
   reachable: boolean
+  /** Whether pings are answered. */
+  awake: boolean
 }
 
 export const make = (): FakeServer => {
@@ -73,6 +75,7 @@ export const make = (): FakeServer => {
   const server = {
     peers: peers as ReadonlyArray<Peer>,
     reachable: true,
+    awake: true,
     get peer() {
       return peers[peers.length - 1]!
     },
@@ -93,6 +96,7 @@ export const make = (): FakeServer => {
         const decoded = Codec.decodeClient(text)
         if (!decoded.ok) throw new Error(`The client sent something malformed: ${decoded.problem.message}`)
         this.peer.received.push(decoded.message)
+        if (decoded.message.type === "ping" && server.awake) queueMicrotask(() => this.peer.send({ type: "pong", position: 0 }))
       }
       close() {
         this.peer.closed = true
