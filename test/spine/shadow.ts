@@ -80,7 +80,8 @@ export const ofImages = (images: ReadonlyArray<Image>, positions: ReadonlyMap<st
     const text = ({ name, row }: Image) => `${sql(row, "text")}::${name}`
     return {
       position,
-      transactions: [...new Set(all.map(({ transaction }) => transaction))],
+      // Of receipts alone: gone once they are acknowledged, perhaps before another source has looked.
+      transactions: [...new Set(all.filter(({ name }) => isBoards(name)).map(({ transaction }) => transaction))],
       truncated: [],
       changes: net.flatMap((image) => {
         if (!isBoards(image.name)) return []
