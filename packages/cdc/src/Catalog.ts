@@ -147,7 +147,8 @@ const createColumn = (table: Table.Any, property: string, { defaultValue, isGene
   if (type.kind === "text" && isIndexed(table, property)) parts.push('COLLATE "C"')
   if (!isNullable) parts.push("NOT NULL")
   if (isGenerated) {
-    const filled = generators[type.kind]
+    // An identity column is never NULL.
+    const filled = isNullable && type.kind.startsWith("int") ? undefined : generators[type.kind]
     // What else the database may fill in, only the author knows.
     parts.push(filled ?? "/* filled in by the database: add a DEFAULT, GENERATED ALWAYS AS (…) STORED, or a trigger */")
   } else if (defaultValue !== undefined && defaultValue !== null) {
