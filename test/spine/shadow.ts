@@ -69,27 +69,26 @@ export interface Image {
 /** Transactions of the same position, summed up: the order in which a transaction's images were written says nothing. */
 export const ofImages = (images: ReadonlyArray<Image>, positions: ReadonlyMap<string, number>): ReadonlyArray<Fold> =>
   [...Map.groupBy(images, ({ transaction }) => positions.get(transaction)!)].sort(([a], [b]) => a - b).map(([position, all]) => {
-    const weights = new Map<string, Image & { weight: number }>()
-    for (const image of all) {
-      const key = `${image.name} ${image.row}`
-      const sum = weights.get(key)
-      if (sum === undefined) weights.set(key, { ...image })
-      else sum.weight += image.weight
-    }
-    const net = [...weights.values()].flatMap((image) => Array.from({ length: Math.abs(image.weight) }, () => image))
+    const sum = net(all)
     const text = ({ name, row }: Image) => `${sql(row, "text")}::${name}`
     return {
       position,
-      // Of receipts alone: gone once they are acknowledged, perhaps before another source has looked.
-      transactions: [...new Set(all.filter(({ name }) => isBoards(name)).map(({ transaction }) => transaction))],
+      // What changes nothing needs no step; receipts are gone once they are acknowledged, perhaps before another source looks.
+      transactions: [...Map.groupBy(all, ({ transaction }) => transaction)].flatMap(([id, own]) => net(own).some(({ name }) => isBoards(name)) ? [id] : []),
       truncated: [],
-      changes: net.flatMap((image) => {
+      changes: sum.flatMap((image) => {
         if (!isBoards(image.name)) return []
         return [{ table: image.name, before: image.weight < 0 ? text(image) : null, after: image.weight > 0 ? text(image) : null }]
       }),
-      marks: net.flatMap(({ name, row, weight }) => name === "marks" && weight > 0 ? [Number(row.slice(1, -1))] : []),
-      receipts: net.flatMap(({ name, row }) => name === "receipts" ? [row] : [])
+      marks: sum.flatMap(({ name, row, weight }) => name === "marks" && weight > 0 ? [Number(row.slice(1, -1))] : []),
+      receipts: sum.flatMap(({ name, row }) => name === "receipts" ? [row] : [])
     }
+  })
+
+const net = (images: ReadonlyArray<Image>): ReadonlyArray<Image> =>
+  [...Map.groupBy(images, ({ name, row }) => `${name} ${row}`).values()].flatMap((same) => {
+    const weight = same.reduce((sum, image) => sum + image.weight, 0)
+    return Array.from({ length: Math.abs(weight) }, () => ({ ...same[0]!, weight: Math.sign(weight) }))
   })
 
 /** In the source: writes each image down, beside whatever else captures it. */
