@@ -4,7 +4,7 @@
  * Sound under StrictMode, concurrent rendering and hot reload: handles with equal parameters are the same handle, a render starts
  * nothing but a Suspense read, and what it starts ends with `keepAlive`.
  */
-import { use, useSyncExternalStore } from "react"
+import { useSyncExternalStore } from "react"
 import type { Observable } from "./internal/observable.ts"
 import type { LiveQuery, Snapshot } from "./LiveQuery.ts"
 
@@ -16,11 +16,8 @@ export const useLiveQuerySuspense = <A>(query: LiveQuery<A>): A => {
   const { error, status, value } = useObservable(query)
   if (value !== undefined) return value
   if (status === "failed") throw error
-  use(preloaded(query))
-  // The promise has resolved, though the snapshot above is older.
-  const known = query.snapshot
-  if (known.value === undefined) throw known.error ?? new Error("The query was not kept alive until it was shown.")
-  return known.value
+  // Not by `use`: whether it is called must not depend on what was known in the last render.
+  throw preloaded(query)
 }
 
 interface HasSync<K extends string, A> {
@@ -41,7 +38,7 @@ const useObservable = <A>(observable: Observable<A>): A => {
   return useSyncExternalStore(observable.subscribe, get, get)
 }
 
-/** `use` needs the same promise in each render while it waits. */
+/** The same promise in each render while it waits. */
 const preloads = new WeakMap<LiveQuery<unknown>, Promise<void>>()
 
 const preloaded = (query: LiveQuery<unknown>): Promise<void> => {
