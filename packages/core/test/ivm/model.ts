@@ -207,6 +207,10 @@ const condition = (random: Random, source: string, depth: number): Expression =>
   const choice = random.below(depth > 0 ? 10 : 6)
   if (choice < 4) return leaf(random, source, "tasks", true)
   if (choice < 6) return randomExists(random, source)
+  if (choice === 6 && chance(random, 50)) {
+    // A rule with a way round it for some principals.
+    return { op: "or", any: [randomExists(random, source), equal(open(random, "title"), literal(text, "b")), ...chance(random, 40) ? [leaf(random, source, "tasks", true)] : []] }
+  }
   if (choice === 6) return { op: "not", value: condition(random, source, depth - 1) }
   const all = Array.from({ length: 2 + random.below(2) }, () => condition(random, source, depth - 1))
   return choice === 7 ? { op: "and", all } : { op: "or", any: all }

@@ -12,13 +12,13 @@ import type { Bound, Range, RangeRows } from "../../change/Range.ts"
 import type { Key } from "../../data/Key.ts"
 import type { Row } from "../../data/Row.ts"
 import type { Value } from "../../data/Value.ts"
-import type { Expression } from "../../query/Plan.ts"
+import type { Expression, Node } from "../../query/Plan.ts"
 import * as Semantics from "../../query/Semantics.ts"
 import type { Shape } from "../../query/Shape.ts"
 import * as ColumnType from "../../schema/ColumnType.ts"
 import { type AccessPath, choose, Everyone } from "./accessPath.ts"
 import { answers } from "./bindingIndex.ts"
-import { mentions } from "./conjuncts.ts"
+import { mentions, parts } from "./conjuncts.ts"
 import { ByBound } from "./byBound.ts"
 import { type Arrangements, compile, type Holder, type Occurrence, type Scope, type Turn } from "./exists.ts"
 import type { HashKey, Scalar } from "./hashKey.ts"
@@ -30,8 +30,8 @@ import type { Held } from "./rows.ts"
 import type { TableState } from "./tableState.ts"
 import type { Comparator } from "./window.ts"
 
-/** More admitted keys than this are not read one by one: their table is read instead, without the `exists`. */
-const maxKeys = 1000
+/** More admitted keys than this are not read one by one, but their table, without the `exists`. */
+const maxKeys = { limited: 200, unlimited: 10_000 }
 /** Keys in one `in` of an unlimited read. */
 const keysPerRange = 500
 
@@ -69,6 +69,8 @@ export class CompiledShape implements Holder {
   readonly #comparator: Comparator | null
   readonly #heldOf = new Map<Occurrence, HeldIndex>()
   readonly #heldBy = new Map<string, HeldIndex>()
+  /** Whether an `exists` decides nothing for such values. */
+  readonly #bypass = new Map<Occurrence, (bound: Bound) => boolean>()
   readonly #before: Array<Live> = []
   readonly #after: Array<Live> = []
 
@@ -96,6 +98,10 @@ export class CompiledShape implements Holder {
     this.#limit = limit === null ? null : Semantics.compile(limit)
     this.orderValues = Semantics.orderValues(order)
     this.#comparator = order.some(({ value }) => mentions(value).bound) ? null : this.#compareBy(noBound)
+    for (const root of this.scope.occurrences) {
+      const bypass = bypassOf(residual, root.node)
+      if (bypass !== null) this.#bypass.set(root, bypass)
+    }
     this.bindings = new ByBound(this.scope.occurrences)
     for (const root of this.scope.occurrences) if (root.isByRow) this.#heldOf.set(root, this.indexHeld(root))
   }
@@ -205,7 +211,9 @@ export class CompiledShape implements Holder {
   turned(turn: Turn): void {
     const { inner, mayFall, mayRise, root, rowKey } = turn
     const held = mayFall && rowKey !== undefined ? [...this.#heldOf.get(root)!.get(rowKey) ?? []] : null
+    const bypass = this.#bypass.get(root)
     this.bindings.forEach(turn, (binding) => {
+      if (bypass?.(binding.bound)) return
       if (mayFall) this.#leave(binding, held)
       if (!mayRise) return
       const reads = binding.reads ??= new Reads()
@@ -224,10 +232,12 @@ export class CompiledShape implements Holder {
     return shown
   }
 
-  /** Takes those rows (null: all) out that do not pass any more. */
+  /** Takes those rows (null: all) out that do not pass any more. O(them) or O(rows of the binding), whichever is less. */
   #leave(binding: Live, rows: ReadonlyArray<Held> | null): void {
     const { counts } = this.services
-    for (const held of rows ?? [...binding.members?.values() ?? binding.window!.held]) {
+    const own = binding.members ?? binding.window!.held
+    const size = "size" in own ? own.size : own.length
+    for (const held of rows !== null && rows.length < size ? rows : [...own.values()]) {
       if (!binding.holds(held)) continue
       counts.tested++
       if (!this.scope.test(held.row, binding.bound)) binding.leave(held)
@@ -268,7 +278,7 @@ export class CompiledShape implements Holder {
 
   #admittedKeys(binding: Live): { readonly root: Occurrence; readonly inner: ReadonlyArray<Row> } | null {
     let best: Occurrence | null = null
-    let least = maxKeys + 1
+    let least = (binding.window === null ? maxKeys.unlimited : maxKeys.limited) + 1
     for (const root of this.scope.occurrences) {
       if (!root.isRequired || !root.isByRow) continue
       const { size } = root.admitting(binding.bound)
@@ -316,9 +326,21 @@ export class CompiledShape implements Holder {
     if (window === null) return
     // The edge may have moved meanwhile: then there is a gap, and what was read does not join on.
     if (read.kind === "more" && window.edge !== read.edge) return
-    binding.merge([...passing.values()], read.kind === "admitted" ? window.lower(edge) : edge)
+    const isPartial = read.kind === "admitted" || read.kind === "first" && read !== binding.reads!.latest
+    binding.merge([...passing.values()], isPartial ? window.lower(edge) : edge)
   }
 }
+
+/** True where another part of the `or` that an `exists` stands in is true whatever the row; null where there is none. */
+const bypassOf = (conjuncts: ReadonlyArray<Expression>, node: Node): ((bound: Bound) => boolean) | null => {
+  const around = conjuncts.filter((at) => hasNode(at, node))
+  const [only] = around
+  if (around.length !== 1 || only === undefined || only.op !== "or") return null
+  const others = only.any.filter((at) => mentions(at).sources.size === 0 && !mentions(at).exists).map((at) => Semantics.condition([at]))
+  return others.length === 0 ? null : (bound) => others.some((test) => test(noRow, bound))
+}
+
+const hasNode = (at: Expression, node: Node): boolean => at.op === "exists" ? at.query === node : parts(at).some((part) => hasNode(part, node))
 
 const literal = (type: ColumnType.ColumnType, value: Value): Expression => ({ op: "literal", value: ColumnType.toWire(type, value), type })
 

@@ -81,6 +81,7 @@ export class Occurrence {
   readonly test: (row: Row, bound: Bound) => boolean
   readonly children: ReadonlyArray<Occurrence>
 
+  readonly node: Node
   readonly holder: Holder
   readonly parent: Occurrence | null
   /** 1 where its rise can only let the condition rise, -1 where only fall, 0 both. */
@@ -105,6 +106,7 @@ export class Occurrence {
       readonly source: string | null
     }
   ) {
+    this.node = node
     this.holder = holder
     this.parent = parent?.occurrence ?? null
     this.sign = sign

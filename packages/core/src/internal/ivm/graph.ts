@@ -366,6 +366,7 @@ export class LiveGraph implements Graph.Graph, Services {
   #read(binding: Live, read: Read): void {
     const reads = binding.reads ??= new Reads()
     reads.open.set(this.#ask({ binding, read }, read.ranges), read)
+    if (read.kind === "first") reads.latest = read
   }
 
   #isLoaded({ compiled }: Live): boolean {

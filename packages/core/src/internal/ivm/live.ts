@@ -132,7 +132,8 @@ export class Live implements Graph.Binding {
   #add(held: Held): void {
     this.members!.set(held.key, held)
     this.compiled.retain(held)
-    this.#open().push(held.key, null, held.row)
+    if (this.wasTold) this.#open().push(held.key, null, held.row)
+    else if (!this.isTouched) this.compiled.services.touch(this)
   }
 
   #remove(held: Held, row: Row): void {
@@ -176,7 +177,9 @@ export class Live implements Graph.Binding {
     if (!this.wasTold) {
       this.wasTold = true
       if (log !== null) this.compiled.services.giveLog(log)
-      return { binding: this, reset: true, added: this.rows(), changed: none, removed: none, boundary: this.boundary }
+      // Without a limit nobody needs the order.
+      const added = this.members === null ? this.rows() : Array.from(this.members.values(), ({ row }) => row)
+      return { binding: this, reset: true, added, changed: none, removed: none, boundary: this.boundary }
     }
     let added: Array<Row> | undefined
     let changed: Array<Row> | undefined
