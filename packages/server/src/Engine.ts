@@ -117,8 +117,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const trace = receipt[options.trace]
       if (typeof trace === "string") traces.add(trace)
     }
-    telemetry.span("headwater.step", [...traces], { position: step.position, changes }, (trace) =>
-      listener.stepped(graph.apply(step), step.position, receipts, trace))
+    const { position, transactions } = step
+    telemetry.span("headwater.commit", [...traces], { source: source.promises.name, epoch: source.epoch, position, transactions: transactions.length }, (commit) =>
+      telemetry.span("headwater.step", commit === undefined ? [] : [commit], { position, changes }, (trace) =>
+        listener.stepped(graph.apply(step), position, receipts, trace)))
     telemetry.count("steps", 1)
     telemetry.count("changes", changes)
     telemetry.observe("stepChanges", changes)

@@ -5,8 +5,8 @@
  * stream with it, and on to clients in `frame`. So one trace leads from a mutation to every screen that shows it, without
  * anything kept in between. Where no tracer is installed no span is made, and `traceparent`s only pass through.
  *
- * Spans: `headwater.mutation` (child of the client's), `headwater.transaction` in it, `headwater.step` (child of the one
- * mutation that it carries, else linked to each), `headwater.fanout` in that.
+ * Spans: `headwater.mutation` (child of the client's), `headwater.transaction` in it, `headwater.commit` as the change source
+ * delivers it (child of the one transaction that it carries, else linked to each), `headwater.step` in that, `headwater.fanout` in that.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
