@@ -92,6 +92,8 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
     startupParameters: { ...config.startupParameters, ...session },
     applicationName: "headwater",
     multiplex: false,
+    // A change of a large row has it twice; whoever wrote it has set the bound.
+    maxMessageSize: 2 ** 30,
     maxConnections: 2 + (options.reads ?? 4)
   }).pipe(Effect.mapError(Database.failed))).withoutTransforms()
   const ask = (statement: string, parameters: ReadonlyArray<unknown> = []) =>
@@ -302,7 +304,9 @@ const make = Effect.fnUntraced(function*(declared: ReadonlyArray<Table.Any>, opt
       return [rows, results] as const
     })).pipe(
       Effect.provideService(SqlClient.BeginTransaction, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-      Effect.mapError(Database.failed)
+      Effect.mapError(Database.failed),
+      // The pool may hold connections that ended unnoticed; one that is new is not among them.
+      Effect.retry({ times: 2 + (options.reads ?? 4), while: ({ reason }) => reason._tag === "SourceUnavailable" })
     )
     const [header, entries] = partition(rows)
     const { id: oldest, signature, snapshot } = header!

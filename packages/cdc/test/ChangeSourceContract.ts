@@ -333,6 +333,9 @@ export const contract = (subject: Subject) => {
           (2, 1, 'NaN', E'quote " comma , back\\\\slash (paren) \\n tab\\t', '', 'infinity', '"\\u00e9"'),
           (3, 2, 12345678901234567890.0001, ' ', null, '0044-03-15 BC', null), (4, 2, -0.0, '😀', E'\\r\\n', null, 'null')`)
       const first = yield* check([whole(Item)])
+      yield* db.sql("insert into items (id, list, rank, title, \"Body\") values (5, 4, 1, 'huge', repeat('0123456789', 1000000))")
+      yield* settle
+      yield* db.sql("update items set list = 5 where id = 5")
       yield* db.sql("update items set list = 3 where id = 1; update items set title = title where id = 2; update items set \"Body\" = \"Body\" || '.' where id = 1")
       const state = yield* settle
       const row = state.get("items")!.get("1")!

@@ -2,11 +2,13 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Column from "@headwater/core/Column"
 import * as Table from "@headwater/core/Table"
 import { Context, Deferred, Effect, Exit, Fiber, Layer, References, Scope, Stream } from "effect"
+import { SqlClient } from "effect/sql"
 import { afterAll } from "vitest"
 import { type Postgres, startPostgres } from "../../../test/postgres.ts"
 import { ChangeSource, type ChangeSourceError } from "../src/ChangeSource.ts"
 import * as CommitSignal from "../src/CommitSignal.ts"
 import * as Install from "../src/Install.ts"
+import * as PostgresCommitToken from "../src/PostgresCommitToken.ts"
 import * as PostgresTriggers from "../src/PostgresTriggers.ts"
 import { contract, follow, Item, schema, tables, write } from "./ChangeSourceContract.ts"
 import { database, layerOf, type TestDatabase } from "./database.ts"
@@ -257,6 +259,23 @@ it.live("another installation is another epoch", () => Effect.gen(function*() {
   yield* Effect.exit(Fiber.join(following))
   const error = yield* Effect.flip(source.position)
   assert.strictEqual(error.reason._tag, "EpochChanged")
+}).pipe(Effect.scoped))
+
+it.live("a writer's token tells which step has its commit", () => Effect.gen(function*() {
+  const db = yield* setUp
+  const source = yield* open(db)
+  const { until } = yield* follow(db, source)
+  const [token, none] = yield* Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const token = yield* sql.withTransaction(Effect.andThen(
+      sql`insert into items (id, list, rank, title) values (1, 1, 1, 'a')`.raw,
+      PostgresCommitToken.obtain
+    ))
+    return [token, yield* sql.withTransaction(PostgresCommitToken.obtain)] as const
+  }).pipe(Effect.provide(layerOf(db.url)))
+  const position = yield* source.positionOf(token)
+  assert.strictEqual((yield* until(position)).get("items")!.size, 1)
+  assert.isAtLeast(yield* source.positionOf(none), position)
 }).pipe(Effect.scoped))
 
 it.live("P9 a server that was elected and is stuck does not hold up the others", () => Effect.gen(function*() {
