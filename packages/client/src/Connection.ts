@@ -7,7 +7,8 @@
  *
  * Invariants: there is at most one socket; events of an earlier one are dropped, by `attempt`. `hello` is sent once per
  * socket, after it opened. Nothing is passed on before `welcome`. Between two attempts lies a jittered delay that doubles
- * up to `maxDelayMillis` until a connection has brought a frame or a pong; only a refused token is renewed at once, and only once.
+ * up to `maxDelayMillis` until a connection has brought a frame or a pong; only a refused token is renewed at once, and only once (so
+ * are a refused client id and a contract that was not said in full).
  */
 import { protocolVersion, type ErrorMessage, type ServerMessage, type Welcome } from "@headwater/core/Message"
 
@@ -49,6 +50,8 @@ export interface State {
   readonly failures: number
   /** The server refused the last token. */
   readonly refused: boolean
+  /** The server has another version of the contract: from then on `hello` says which definitions there are. */
+  readonly mismatched: boolean
   readonly hasNetwork: boolean
   readonly error: Failure | undefined
   /** When to send `wake`; null for never. */
@@ -84,7 +87,7 @@ export interface Step {
 }
 
 export const initial = (hasNetwork: boolean): State => ({
-  phase: { at: "idle" }, attempt: 0, failures: 0, refused: false, hasNetwork, error: undefined, deadline: null
+  phase: { at: "idle" }, attempt: 0, failures: 0, refused: false, mismatched: false, hasNetwork, error: undefined, deadline: null
 })
 
 /** `random` is in [0, 1). */
@@ -171,6 +174,9 @@ const refused = (state: State, message: ErrorMessage, now: number, random: numbe
         : retry(state, { code: "Refused", message: message.message }, now, random, options))
     case "ContractMismatch":
     case "UnsupportedProtocol":
+      if (message.code === "ContractMismatch" && !state.mismatched) {
+        return before(authenticate({ ...state, mismatched: true }, now, options, disconnecting(state)))
+      }
       return before(retry(state, { code: "ContractMismatch", message: message.message }, now, random, { ...options, minDelayMillis: options.maxDelayMillis }))
     default:
       return before(retry(state, { code: "Refused", message: message.message }, now, random, options))

@@ -130,10 +130,12 @@ describe("Connection", () => {
     assert.strictEqual(m.feed("networkUp").did(), "askToken")
   })
 
-  it("another client id is taken at once, another contract is waited for", () => {
+  it("another client id is taken at once; another contract is said in full at once, and then waited for", () => {
     const m = machine().feed("start", "token", "opened")
     m.did()
     assert.strictEqual(m.feed(fatal("ClientTaken")).did(), "error disconnect askToken")
+    assert.strictEqual(m.feed("token", "opened", fatal("ContractMismatch")).did(), "open greet error disconnect askToken")
+    assert.isTrue(m.state.mismatched)
     m.feed("token", "opened", fatal("ContractMismatch"))
     assert.deepInclude(m.status.error, { code: "ContractMismatch" })
     assert.isAtLeast(m.status.retryAt! - m.now(), 800)

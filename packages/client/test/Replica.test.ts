@@ -85,7 +85,7 @@ type Database = { readonly [table in "items" | "groups"]: Map<string, Row> }
 const columns = { items: Object.keys(Item.columns), groups: ["owner", "id"] }
 /** Whatever the order of an object's keys. */
 const canonical = (value: unknown): string =>
-  JSON.stringify(value, (_, item: unknown) => typeof item === "object" && item !== null && !Array.isArray(item) ? Object.fromEntries(Object.entries(item).sort()) : item)
+  JSON.stringify(value, (_, item: unknown) => typeof item === "object" && item !== null && !Array.isArray(item) ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => a < b ? -1 : 1)) : item)
 const same = (a: unknown, b: unknown) => canonical(a) === canonical(b)
 
 /** What the server would answer. */

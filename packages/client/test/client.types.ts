@@ -8,7 +8,7 @@ import { Context, Effect, type Layer, Stream } from "effect"
 import { Board, createTask, moveTask, Project, Task, type TitleTooLong } from "./board.ts"
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-const is = <A, B>(_: Equal<A, B>) => undefined
+declare const is: <A, B>(isEqual: Equal<A, B>) => void
 
 // With Effect.
 

@@ -310,7 +310,7 @@ export const make = (options: Options): Engine => {
       type: "hello",
       protocol: protocolVersion,
       features: [],
-      contract: { name: contract.contractName, hash: contract.hash },
+      contract: { name: contract.contractName, hash: contract.hash, ...(state.mismatched ? { definitions: contract.definitionHashes } : undefined) },
       client: outbox.client,
       ...(token === undefined ? undefined : { token }),
       ...(at === null ? undefined : { resume: { ...at, ...(session === undefined || distrustful ? undefined : { session }) } }),
@@ -660,12 +660,12 @@ export const make = (options: Options): Engine => {
   const flush = () => {
     if (outbox.mustRenew) {
       outbox.renew(env.newId())
-      store()
+      void store()
       events.push({ type: "reconnect" })
       return
     }
     if (state.phase.at !== "online") {
-      store()
+      void store()
       return
     }
     const messages = outbox.take(maxInFlight)
