@@ -38,6 +38,8 @@ export interface Options {
   readonly holdsRows: boolean
 }
 
+const none: ReadonlyArray<never> = []
+
 export class Arrangement {
   isLoaded = false
   readonly groups = new Map<HashKey, Map<HashKey, Group>>()
@@ -90,6 +92,7 @@ export class Arrangement {
 
   /** What the step did; ends it. */
   flips(): ReadonlyArray<Flip> {
+    if (this.#touched.length === 0) return none
     const flips: Array<Flip> = []
     for (const group of this.#touched) {
       const had = group.had!

@@ -74,7 +74,9 @@ export class LiveGraph implements Graph.Graph, Services {
   #asked: Array<Graph.Need> = []
   /** What waits for an arrangement. */
   readonly #loading = new Set<Live | LiveGate>()
-  #touched: Array<Live> = []
+  /** Used again from pass to pass. */
+  readonly #touched: Array<Live | null> = []
+  #touchedCount = 0
   /** To be used again. */
   readonly #logs: Array<Log> = []
   #touchedGates = new Set<LiveGate>()
@@ -288,35 +290,45 @@ export class LiveGraph implements Graph.Graph, Services {
   // Steps
 
   apply(step: Step): Graph.Pass {
-    this.position = step.position
-    for (const name of step.truncated) {
-      for (const { arrangement } of this.#tables.get(name)?.arrangements ?? none) arrangement.truncate()
-    }
-    if (this.#arrangements.size > 0) {
-      for (const chunk of step.chunks) {
-        for (const change of chunk) {
-          const table = this.#tables.get(change.table)
-          if (table === undefined) continue
-          for (const { arrangement } of table.arrangements) if (arrangement.isLoaded) arrangement.change(change)
-        }
-      }
-    }
-    for (const name of step.truncated) for (const shape of this.#tables.get(name)?.shapes ?? none) shape.truncate()
-    for (const chunk of step.chunks) {
+    const { chunks, position, truncated } = step
+    this.position = position
+    if (this.#arrangements.size > 0) this.#arrange(step)
+    if (truncated.length > 0) for (const name of truncated) for (const shape of this.#tables.get(name)?.shapes ?? none) shape.truncate()
+    let last: string | undefined
+    let table: TableState | undefined
+    for (const chunk of chunks) {
       for (let i = 0; i < chunk.length; i++) {
         const { after, before, table: name } = chunk[i]!
-        const table = this.#tables.get(name)
-        if (table === undefined || table.shapes.length === 0) continue
+        if (name !== last) table = this.#tables.get(last = name)
+        if (table === undefined) continue
+        const { shapes } = table
+        if (shapes.length === 0) continue
         table.begin(before, after)
         const stamp = ++this.#stamp
-        for (let j = 0; j < table.shapes.length; j++) table.shapes[j]!.change(before, after, stamp)
+        for (let j = 0; j < shapes.length; j++) shapes[j]!.change(before, after, stamp)
       }
     }
+    if (this.#arrangements.size > 0) this.#flip()
+    return this.#settle(none)
+  }
+
+  /** Brings the arrangements to the step's end. */
+  #arrange({ chunks, truncated }: Step): void {
+    for (const name of truncated) for (const { arrangement } of this.#tables.get(name)?.arrangements ?? none) arrangement.truncate()
+    for (const chunk of chunks) {
+      for (const change of chunk) {
+        const table = this.#tables.get(change.table)
+        if (table === undefined || table.arrangements.size === 0) continue
+        for (const { arrangement } of table.arrangements) if (arrangement.isLoaded) arrangement.change(change)
+      }
+    }
+  }
+
+  #flip(): void {
     for (const { arrangement, occurrences } of this.#arrangements.values()) {
       const flips = arrangement.flips()
       if (flips.length > 0) for (const occurrence of occurrences) for (const flip of flips) occurrence.flipped(flip)
     }
-    return this.#settle(none)
   }
 
   takeLog(): Log {
@@ -330,7 +342,7 @@ export class LiveGraph implements Graph.Graph, Services {
 
   touch(binding: Live): void {
     binding.isTouched = true
-    this.#touched.push(binding)
+    this.#touched[this.#touchedCount++] = binding
   }
 
   #turnMask(condition: LiveCondition, { by, byInner, root, rowKey }: Turn): void {
@@ -424,26 +436,30 @@ export class LiveGraph implements Graph.Graph, Services {
       this.#masks = []
     }
     const touched = this.#touched
-    if (touched.length === 0) return gates.length === 0 && masks.length === 0 ? nothing : { deltas: none, gates, waiting: none, masks }
-    const deltas: Array<Graph.Delta> = []
+    const count = this.#touchedCount
+    if (count === 0) return gates.length === 0 && masks.length === 0 ? nothing : { deltas: none, gates, waiting: none, masks }
+    let deltas: Array<Graph.Delta> | undefined
     let waiting: Array<Graph.Binding> | undefined
-    for (let i = 0; i < touched.length; i++) {
+    for (let i = 0; i < count; i++) {
       const binding = touched[i]!
+      touched[i] = null
       binding.isTouched = false
       if (binding.uses === 0) continue
       this.#askFor(binding)
       if (binding.reads === null) {
         binding.ready = true
         const delta = binding.tell()
-        if (delta !== null) deltas.push(delta)
+        if (delta === null) continue
+        if (deltas === undefined) deltas = [delta]
+        else deltas.push(delta)
       } else {
         if (binding.ready) (waiting ??= []).push(binding)
         binding.ready = false
         binding.wait()
       }
     }
-    this.#touched = []
-    return { deltas, gates, waiting: waiting ?? none, masks }
+    this.#touchedCount = 0
+    return { deltas: deltas ?? none, gates, waiting: waiting ?? none, masks }
   }
 
   /** Asks for what the binding lacks; without `reads` it lacks nothing. */

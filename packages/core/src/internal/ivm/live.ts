@@ -20,6 +20,13 @@ import { type Edge, Window } from "./window.ts"
 
 const none: ReadonlyArray<never> = []
 
+/** Most have one item, for which an array that starts empty and grows has too much room. */
+const append = <A>(items: Array<A> | undefined, item: A): Array<A> => {
+  if (items === undefined) return [item]
+  items.push(item)
+  return items
+}
+
 export class Live implements Graph.Binding {
   readonly id: number
   /** By which an equal shape and values find it. */
@@ -191,15 +198,15 @@ export class Live implements Graph.Binding {
       if (mayRepeat) {
         log.net((key, before, after) => {
           if (before === null) {
-            if (after !== null) (added ??= []).push(after)
-          } else if (after === null) (removed ??= []).push(key)
-          else if (resends || !rows.same(before, after)) (changed ??= []).push(after)
+            if (after !== null) added = append(added, after)
+          } else if (after === null) removed = append(removed, key)
+          else if (resends || !rows.same(before, after)) changed = append(changed, after)
         })
       } else {
         log.forEach((key, before, after) => {
-          if (after === null) (removed ??= []).push(key)
-          else if (before === null) (added ??= []).push(after)
-          else (changed ??= []).push(after)
+          if (after === null) removed = append(removed, key)
+          else if (before === null) added = append(added, after)
+          else changed = append(changed, after)
         })
       }
       this.compiled.services.giveLog(log)
