@@ -111,12 +111,14 @@ export const Server = Schema.Union([
   Schema.Struct({ type: Schema.Literal("pong"), position: Index })
 ])
 
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 type Assignable<A, B> = [A] extends [B] ? true : false
-/** The schemas describe the types of `Message`, no more and no less. */
-export const same: [
-  Assignable<typeof Client.Type, ClientMessage>,
-  Assignable<ClientMessage, typeof Client.Type>,
-  Assignable<typeof Server.Type, ServerMessage>,
-  Equal<ServerMessage["type"], (typeof Server.Type)["type"]>
-] = [true, true, true, true]
+declare const are: (...both: ReadonlyArray<true>) => void
+/** The schemas describe the types of `Message`, no more and no less; never called. */
+const check = () =>
+  are(
+    true satisfies Assignable<typeof Client.Type, ClientMessage>,
+    true satisfies Assignable<ClientMessage, typeof Client.Type>,
+    true satisfies Assignable<typeof Server.Type, ServerMessage>,
+    true satisfies Assignable<ServerMessage["type"], (typeof Server.Type)["type"]>
+  )
+void check
