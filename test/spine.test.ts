@@ -26,7 +26,7 @@ const cast: ReadonlyArray<World.Role> = [
   { name: "d", user: 0, optimistic: false }
 ]
 
-const atLeast = { frames: 300, mutations: 100, opened: 30, closed: 30, cuts: 10, revocations: 5 }
+const atLeast = { frames: 300, mutations: 100, opened: 30, closed: 30, cuts: 10, resumed: 10, revocations: 5 }
 
 const databaseOf = (statements: string) =>
   Effect.gen(function*() {

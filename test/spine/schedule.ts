@@ -74,7 +74,7 @@ export const make = (random: Random): Schedule => {
         return insertCard(fresh(cards), project())
       case 4:
         return `insert into cards (id, project_id, title, status, rank, labels)
-          select gen_random_uuid(), '${project()}', 'many ' || i, 'todo', i, '[]' from generate_series(1, ${2 + random.int(5)}) i`
+          select gen_random_uuid(), '${project()}', 'many ' || i, 'todo', i, '[]' from generate_series(1, ${2 + random.int(12)}) i`
       case 5: case 6:
         return `update cards set rank = ${sql(rank(), "float8")}, status = ${sql(status(), "card_status")} where ${isCard()}`
       case 7:
@@ -86,7 +86,8 @@ export const make = (random: Random): Schedule => {
       case 10: case 11:
         return `delete from cards where ${isCard()}`
       case 12:
-        return `delete from cards where project_id = '${project()}' and rank < ${random.int(20)}`
+        // The first ones of many orders.
+        return `delete from cards where ${random.chance(0.5) ? `project_id = '${project()}' and rank < ${random.int(20)}` : `created_at > (select max(created_at) from cards) - interval '${random.int(1000)} ms'`}`
       case 13: {
         const from = known(cards)
         return `update cards set id = '${fresh(cards)}' where id = '${from}'`
@@ -122,7 +123,7 @@ export const make = (random: Random): Schedule => {
       `insert into projects values ('${vault}', 'vault:', '${ghost}', false)`,
       `insert into collaborators values ('${projects[1]!}', '${users[0]!}'), ('${projects[1]!}', '${users[1]!}'), ('${projects[2]!}', '${users[2]!}')`,
       `insert into counters values (1, 0), (2, 0)`,
-      ...Array.from({ length: 30 }, () => insertCard(fresh(cards), project())),
+      ...Array.from({ length: 90 }, () => insertCard(fresh(cards), project())),
       ...Array.from({ length: 3 }, () => insertCard(random.uuid(), vault, "vault:")),
       ...Array.from({ length: 8 }, () => insertNote(fresh(notes), project(), random.pick(users))),
       insertNote(random.uuid(), vault, ghost, "vault:")

@@ -16,6 +16,8 @@ export interface Applied {
   readonly position: number
   readonly carried: ReadonlyArray<readonly [TableName, Fields]>
   readonly receipts: ReadonlyArray<Receipt>
+  /** How many results of the connection before it goes on with. */
+  readonly resumed: number
 }
 
 export interface Subscription {
@@ -84,6 +86,8 @@ export const make = (): Wire => {
         epoch = message.epoch
       }
       if (message.type !== "frame") return undefined
+      const fresh = new Set(message.patches.flatMap(({ binding, reset }) => reset === true ? [binding] : []))
+      let resumed = 0
       for (const { binding, id } of message.opened ?? []) {
         const subscription = open.get(id)
         if (subscription === undefined) continue
@@ -91,6 +95,7 @@ export const make = (): Wire => {
         subscription.binding = binding
         const before = held.get(id)
         held.delete(id)
+        if (before !== undefined && !fresh.has(binding)) resumed++
         if (isShared) continue
         if (before === undefined) bindings.delete(binding)
         else bindings.set(binding, before)
@@ -111,7 +116,7 @@ export const make = (): Wire => {
         for (const key of joined) if (!members.has(key)) members.set(key, { "a member without its row": key })
         bindings.set(patch.binding, members)
       }
-      return { epoch, position: message.to, carried, receipts: message.receipts ?? [] }
+      return { epoch, position: message.to, carried, receipts: message.receipts ?? [], resumed }
     },
     subscriptions: () =>
       [...open].map(([id, { parameters, query }]) => {

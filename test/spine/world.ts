@@ -48,6 +48,9 @@ export interface Counts {
   opened: number
   closed: number
   cuts: number
+  /** Results that a connection took over from the one before. */
+  resumed: number
+  resyncs: number
   revocations: number
   outside: number
   failed: number
@@ -87,7 +90,7 @@ export const run = async (
   cast: ReadonlyArray<Role>,
   ticks: number
 ): Promise<{ readonly recording: Recording; readonly counts: Counts }> => {
-  const counts: Counts = { frames: 0, mutations: 0, rejected: 0, opened: 0, closed: 0, cuts: 0, revocations: 0, outside: 0, failed: 0, held: 0, truncates: 0, ended: 0, steps: 0 }
+  const counts: Counts = { frames: 0, mutations: 0, rejected: 0, opened: 0, closed: 0, cuts: 0, resumed: 0, resyncs: 0, revocations: 0, outside: 0, failed: 0, held: 0, truncates: 0, ended: 0, steps: 0 }
   const deliveries: Array<Delivery> = []
   const quiets: Array<Quiet> = []
   const violations = new Set<string>()
@@ -137,7 +140,9 @@ export const run = async (
         if (forbidden !== undefined) violations.add(`P7 client ${name} received ${forbidden} in ${text.slice(0, 400)}`)
         const message = JSON.parse(text) as ServerMessage
         if (message.type === "error") violations.add(`client ${name} was told ${text}`)
+        if (message.type === "resync") counts.resyncs++
         applied = wire.receive(message)
+        counts.resumed += applied?.resumed ?? 0
       },
       handled() {
         if (applied === undefined) return
