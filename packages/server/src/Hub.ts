@@ -71,8 +71,8 @@ export const layer = (contract: Contract.Any, options: Options = {}): Layer.Laye
       later: (millis, run) => void fork(Effect.delay(Effect.sync(run), millis)),
       fanout: (trace, connections, run) =>
         trace === undefined ? run(undefined) : telemetry.span("headwater.fanout", [trace], { connections }, run),
-      sent: (bytes) => {
-        telemetry.count("frames", 1)
+      sent: (frames, bytes) => {
+        telemetry.count("frames", frames)
         telemetry.count("frameBytes", bytes)
       },
       answered: (client, seq) => {

@@ -10,7 +10,8 @@
  * result, add up to the channels' results at the engine's position.
  *
  * Cost of a step: its patches are encoded once per channel; each member costs a few pointers; connections that are told the
- * same share the frame's bytes. Memory of a connection: its members, and at most `limits.pendingBytes` of references to patches.
+ * same share the frame's bytes. Memory of a connection: its members, at most `limits.pendingBytes` of references to patches, and
+ * receipts until they are acknowledged, of 16 times that: with more it is told to end.
  */
 import type { Epoch, Position } from "@headwater/core/Position"
 import type { Binding, Delta, Gate, Pass } from "@headwater/core/Graph"
@@ -63,7 +64,7 @@ export interface Environment {
   readonly later: (millis: number, run: () => void) => void
   /** Runs the sending of a step's frames, which may then carry another trace than the step's. */
   readonly fanout: (trace: string | undefined, connections: number, run: (trace: string | undefined) => void) => void
-  readonly sent: (bytes: number) => void
+  readonly sent: (frames: number, bytes: number) => void
   readonly answered: (client: string, seq: number) => void
   readonly resynced: (reason: Resync["reason"]) => void
 }
@@ -165,15 +166,18 @@ interface ConnectionState {
   readonly peer: Peer
   readonly client: string
   readonly superseded: () => void
+  readonly overrun: () => void
   readonly members: Map<Channel, Member>
   readonly subscriptions: Map<number, Member>
   /** Reasons not to send a frame now. */
   holds: number
   dirty: Array<Member>
   pendingBytes: number
-  receipts: Array<Receipt>
+  receipts: Array<Written>
   /** Sent, and not acknowledged: a repeated mutation is answered from here. */
-  readonly delivered: Map<number, Receipt>
+  readonly delivered: Map<number, Written>
+  /** Of both. */
+  receiptBytes: number
   pressed: boolean
   resync: Resync["reason"] | undefined
   lastFrame: number
@@ -181,6 +185,14 @@ interface ConnectionState {
   trace: string | undefined
   closed: boolean
 }
+
+/** A receipt, and its text. */
+interface Written {
+  readonly seq: number
+  readonly text: string
+}
+
+const written = (receipt: Receipt): Written => ({ seq: receipt.seq, text: JSON.stringify(receipt) })
 
 export interface Connection {
   /** Throws nothing; the result comes in a frame. `bound` must be complete. */
@@ -207,6 +219,8 @@ export interface Hub {
     readonly atLeast: Position
     /** Called when another connection takes this client over. */
     readonly superseded: () => void
+    /** Called when its receipts are too many to be kept: it should be ended. */
+    readonly overrun: () => void
   }) => Connection
   readonly stepped: (
     pass: Pass,
@@ -263,6 +277,7 @@ export const make = (environment: Environment): Hub => {
   let encodedRows = 0
   let builtFrames = 0
   let sentFrames = 0
+  let sentBytes = 0
   /** Connections with something to send, of the pass at hand. */
   let touched = new Set<ConnectionState>()
   const gathered = new Set<ConnectionState>()
@@ -479,7 +494,7 @@ export const make = (environment: Environment): Hub => {
     to: Position,
     opened: string,
     patches: ReadonlyArray<Patch.Patch>,
-    receipts: ReadonlyArray<Receipt>
+    receipts: ReadonlyArray<Written>
   ) => {
     builtFrames++
     let text = `{"type":"frame","to":${to}`
@@ -487,7 +502,7 @@ export const make = (environment: Environment): Hub => {
     if (opened !== "") text += `,"opened":[${opened}]`
     text += ",\"patches\":["
     for (let i = 0; i < patches.length; i++) text += (i === 0 ? "" : ",") + Patch.text(patches[i]!)
-    return `${text}]${receipts.length === 0 ? "" : `,"receipts":${JSON.stringify(receipts)}`}}`
+    return `${text}]${receipts.length === 0 ? "" : `,"receipts":[${receipts.map((receipt) => receipt.text).join(",")}]`}}`
   }
 
   /** One frame for a connection that nothing holds. `roots` shares the bytes of frames that say the same. */
@@ -531,7 +546,7 @@ export const make = (environment: Environment): Hub => {
       }
       for (const seq of connection.delivered.keys()) {
         if (connection.delivered.size <= maxDelivered) break
-        connection.delivered.delete(seq)
+        forgetReceipt(connection, seq)
       }
       connection.receipts = []
     }
@@ -539,8 +554,13 @@ export const make = (environment: Environment): Hub => {
     connection.position = to
     connection.lastFrame = time
     sentFrames++
-    environment.sent(bytes.length)
+    sentBytes += bytes.length
     connection.peer.send(bytes)
+  }
+
+  const forgetReceipt = (connection: ConnectionState, seq: number) => {
+    connection.receiptBytes -= connection.delivered.get(seq)!.text.length
+    connection.delivered.delete(seq)
   }
 
   const say = (connection: ConnectionState, message: ServerMessage) => connection.peer.send(JSON.stringify(message))
@@ -548,6 +568,7 @@ export const make = (environment: Environment): Hub => {
   const flushAll = (of: Iterable<ConnectionState>, force: boolean, traces: Traces) => {
     const roots = new Map<string | undefined, Shared>()
     const time = now()
+    const [framesBefore, bytesBefore] = [sentFrames, sentBytes]
     let wait = 0
     for (const connection of of) {
       if (connection.holds > 0 || connection.pressed || connection.closed) continue
@@ -565,6 +586,7 @@ export const make = (environment: Environment): Hub => {
       }
       flush(connection, roots, time, traces)
     }
+    if (sentFrames > framesBefore) environment.sent(sentFrames - framesBefore, sentBytes - bytesBefore)
     if (gathered.size > 0 && !gatherTimer) {
       gatherTimer = true
       environment.later(Math.max(1, wait), () => {
@@ -780,10 +802,10 @@ export const make = (environment: Environment): Hub => {
     })
   }
 
-  const connect: Hub["connect"] = ({ atLeast, client, peer, superseded }) => {
+  const connect: Hub["connect"] = ({ atLeast, client, overrun, peer, superseded }) => {
     const connection: ConnectionState = {
-      peer, client, superseded, members: new Map(), subscriptions: new Map(), holds: 1, dirty: [], pendingBytes: 0, receipts: [],
-      delivered: new Map(), pressed: false, resync: undefined, lastFrame: -Infinity,
+      peer, client, superseded, overrun, members: new Map(), subscriptions: new Map(), holds: 1, dirty: [], pendingBytes: 0, receipts: [],
+      delivered: new Map(), receiptBytes: 0, pressed: false, resync: undefined, lastFrame: -Infinity,
       position: atLeast, trace: undefined, closed: false
     }
     connections.add(connection)
@@ -825,19 +847,25 @@ export const make = (environment: Environment): Hub => {
         }),
       has: (id) => connection.subscriptions.has(id),
       acknowledge: (seq) => {
-        for (const sent of connection.delivered.keys()) if (sent <= seq) connection.delivered.delete(sent)
+        connection.receipts = connection.receipts.filter((receipt) => {
+          if (receipt.seq > seq) return true
+          if (!connection.delivered.has(receipt.seq)) connection.receiptBytes -= receipt.text.length
+          return false
+        })
+        for (const sent of connection.delivered.keys()) if (sent <= seq) forgetReceipt(connection, sent)
       },
       repeat: (seq) =>
         act(undefined, () => {
           const receipt = connection.delivered.get(seq)
-          if (receipt === undefined) return
+          if (receipt === undefined || connection.receipts.includes(receipt)) return
           connection.receipts.push(receipt)
           touched.add(connection)
         }),
       received: (receipts) =>
         act(undefined, () => {
           // What steps brought meanwhile is among them.
-          connection.receipts = [...receipts]
+          connection.receipts = receipts.map(written)
+          connection.receiptBytes = connection.receipts.reduce((sum, { text }) => sum + text.length, 0)
           letGo(connection)
         }),
       position: () =>
@@ -872,8 +900,11 @@ export const make = (environment: Environment): Hub => {
           const connection = clients.get(client)
           if (connection === undefined) continue
           if (trace !== undefined) connection.trace = trace
-          connection.receipts.push(receipt)
+          const made = written(receipt)
+          connection.receipts.push(made)
+          connection.receiptBytes += made.text.length
           touched.add(connection)
+          if (connection.receiptBytes > limits.pendingBytes * 16) connection.overrun()
         }
       }),
     filled: (pass) => act(undefined, () => settle(pass, source.position(), undefined)),
