@@ -476,7 +476,7 @@ export const make = (environment: Environment): Hub => {
     }
     if (member.pending.length === 0) return undefined
     const patch = mergedOf(channel, member.pending)
-    member.pending = []
+    member.pending.length = 0
     return patch
   }
 
@@ -516,12 +516,14 @@ export const make = (environment: Environment): Hub => {
         member.dirty = false
         continue
       }
-      for (const id of member.unopened) opened += `${opened === "" ? "" : ","}{"id":${id},"binding":${member.channel.id}}`
-      member.unopened = []
+      if (member.unopened.length > 0) {
+        for (const id of member.unopened) opened += `${opened === "" ? "" : ","}{"id":${id},"binding":${member.channel.id}}`
+        member.unopened = []
+      }
       const patch = take(member)
       if (patch !== undefined && !Patch.isEmpty(patch)) patches.push(patch)
     }
-    connection.dirty = []
+    connection.dirty.length = 0
     connection.pendingBytes = 0
     const { receipts, trace } = connection
     if (connection.resync !== undefined) {
