@@ -153,10 +153,10 @@ const latency = async (url: string, sql: Client) => {
   const lags: Array<number> = []
   await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
     const wal = yield* ChangeSource
-    let arrived = (_: number) => {}
+    let arrived: ((millis: number) => void) | undefined
     yield* Effect.forkScoped(Stream.runForEachArray(wal.steps(yield* wal.position), (steps) =>
       Effect.suspend(() => {
-        arrived(performance.now())
+        arrived?.(performance.now())
         return wal.acknowledge(steps.at(-1)!.position)
       })))
     for (let id = -1; id >= -1_000; id--) {

@@ -7,7 +7,9 @@
  * The slot keeps WAL until it is acknowledged here. If it is lost, or a step does not add up, the source begins
  * again with a new one in the same epoch, and `steps` fails once, so that everything is read again.
  *
- * Steps are decoded where their bytes arrive and wait in memory for their subscriber; nothing is polled.
+ * Steps are decoded where their bytes arrive and wait, in memory up to a bound, for their subscriber; nothing is polled.
+ *
+ * Tables need REPLICA IDENTITY FULL, which `install` sets: a step has whole rows, also of what an update or delete took away.
  *
  * Reads: a read locks its tables, takes its snapshot and notes where the log ends. It completes once the stream has come
  * that far, so that whatever the snapshot sees can be told apart. That takes a millisecond, but after an asynchronous
@@ -114,12 +116,13 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   const commit = ({ bytes, chunks, endLsn, isMarked, truncated, xid }: Assembly.Committed) => {
     if (bytes > 0 || truncated.length > 0 || isMarked) {
       unsettledBytes += bytes
-      const isLate = backlog.bytes + bytes > memoryBytes
-      const kept = isLate ? ChangeSet.store(chunks, spool) : chunks
+      // A large one is on disk already.
+      const isStored = backlog.bytes + bytes > memoryBytes
+      const kept = isStored && bytes <= memoryBytes ? ChangeSet.store(chunks, spool) : chunks
       const id = Snapshot.widen(xid, near)
       log.append([{ id, position: endLsn, changes: ChangeSet.flat(kept), truncated }])
       remember(positions, `${id}`, endLsn)
-      backlog.push({ position: endLsn, transactions: [`${id}`], truncated, chunks: kept }, isLate ? 0 : bytes)
+      backlog.push({ position: endLsn, transactions: [`${id}`], truncated, chunks: kept }, isStored ? 0 : bytes)
     }
     backlog.pass(endLsn)
   }

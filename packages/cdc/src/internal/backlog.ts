@@ -89,7 +89,9 @@ export class Backlog {
     this.#told = false
     queueMicrotask(() => {
       this.#told = true
-      for (const onChange of [...this.#waiting]) onChange()
+      // Not those that begin to wait meanwhile.
+      const waiting = [...this.#waiting]
+      for (const onChange of waiting) onChange()
     })
   }
 }
