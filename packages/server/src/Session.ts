@@ -19,6 +19,7 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import { randomBytes } from "node:crypto"
@@ -54,6 +55,8 @@ export interface Socket {
   readonly send: (message: string | Uint8Array) => void
   readonly buffered: () => number
   readonly close: (code: number, reason: string) => void
+  /** Whether to receive nothing for now, so that the peer has to wait. */
+  readonly pause: (paused: boolean) => void
 }
 
 export interface Opened {
@@ -102,11 +105,17 @@ const limitsOf = (options: Options): Conversation.Limits => {
     heartbeatMillis: options.heartbeat === undefined ? defaultLimits.heartbeatMillis : Duration.toMillis(options.heartbeat),
     helloMillis: options.helloTimeout === undefined ? defaultLimits.helloMillis : Duration.toMillis(options.helloTimeout),
     subscriptions: options.maxSubscriptions ?? defaultLimits.subscriptions,
+    subscriptionLength: defaultLimits.subscriptionLength,
     mutations: options.maxMutations ?? defaultLimits.mutations,
     messagesPerSecond,
     burst: messagesPerSecond * 10
   }
 }
+
+const unexpected = "The server met an error that it did not expect; its log says which."
+
+/** Answers, other than frames, that may wait for a peer that does not read, in bytes. */
+const maxUnread = 256 * 1024
 
 /** Ends a greeting, and with it the connection. */
 class Refused extends Data.TaggedError("Refused")<{ readonly code: ErrorCode; readonly message: string }> {}
@@ -135,6 +144,8 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
     const secret = randomBytes(16).toString("base64url")
     const open = new Set<Open>()
     let draining = false
+
+    const log = (what: string, error: unknown) => void runGreeting(Effect.logError(what, error))
 
     const goaway: ServerMessage = { type: "goaway", reason: "The server is about to stop.", retryAfterMillis: 250 }
 
@@ -176,10 +187,32 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         let client = ""
         let acknowledged = 0
         let refusals: Definitions = nothing
-        const queue: Array<Mutate> = []
+        const queue: Array<{ readonly message: Mutate; readonly length: number }> = []
+        let queued = 0
         let writing = false
+        let greeting: Fiber.Fiber<void> | undefined
+        let unread = 0
 
-        const say = (message: ServerMessage) => socket.send(JSON.stringify(message))
+        /** Frames are held back from a socket that is full. Answers are not: who asks for them and does not read them goes. */
+        const say = (message: ServerMessage) => {
+          const text = JSON.stringify(message)
+          if (socket.buffered() <= maxUnread) unread = 0
+          else if ((unread += text.length) > maxUnread) {
+            act(Conversation.end(state, 1013, "answers are not read"))
+            return
+          }
+          socket.send(text)
+        }
+
+        /** Mutations that wait hold up what comes behind them, if they are large. */
+        const hold = (more: number) => {
+          queued += more
+          const paused = queued > limits.message.maxBytes * (state.paused ? 2 : 4)
+          if (paused === state.paused) return
+          state.paused = paused
+          if (!paused) state.heard = telemetry.now()
+          socket.pause(paused)
+        }
 
         const act = (actions: ReadonlyArray<Conversation.Action>) => {
           for (const action of actions) {
@@ -195,7 +228,8 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
                 break
               case "mutate":
                 if (draining) break
-                queue.push(action.message)
+                queue.push(action)
+                hold(action.length)
                 if (!writing) {
                   writing = true
                   runWrites(work)
@@ -223,7 +257,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
 
         const work = Effect.gen(function*() {
           while (queue.length > 0) {
-            const message = queue[0]!
+            const { length, message } = queue[0]!
             const { seq } = message
             if (refusals.mutations.has(message.name)) {
               say({ type: "outcome", seq, reason: { _tag: "UnknownMutation", message: `This server has another version of the mutation ${message.name}.` } })
@@ -235,6 +269,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
             }
             queue.shift()
             state.mutations--
+            hold(-length)
             if (draining || state.phase === "closed") break
           }
         }).pipe(
@@ -244,7 +279,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
           )),
           Effect.catchCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.andThen(
             Effect.logError("A mutation failed unexpectedly", cause),
-            Effect.sync(() => fail("ServerFailure", "The server met an error that it did not expect; its log says which."))
+            Effect.sync(() => fail("ServerFailure", unexpected))
           )),
           Effect.ensuring(Effect.sync(() => {
             writing = false
@@ -261,7 +296,14 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
           const shape = authorization.query(query)
           if (shape === undefined) return refuse("UnknownQuery", `The contract ${contract.contractName} has no query ${JSON.stringify(query)} here.`)
           if (refusals.queries.has(query)) return refuse("UnknownQuery", `This server has another version of the query ${query}.`)
-          const decoded = Query.decodeParameters(contract.queries[query]!, parameters)
+          let decoded
+          try {
+            decoded = Query.decodeParameters(contract.queries[query]!, parameters)
+          } catch (error) {
+            // A schema of the application's.
+            log("Parameters could not be checked", error)
+            return refuse("ServerFailure", unexpected)
+          }
           if (!decoded.ok) return refuse("InvalidParameters", `The parameters of ${query} do not fit: ${decoded.message}.`)
           if (shape.gates.some((gate) => gate.op === "literal" && gate.value !== true)) {
             return refuse("Forbidden", `No access rule of ${contract.contractName} lets anybody read what ${query} asks for.`)
@@ -275,7 +317,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         }
 
         const greet = (hello: Hello) => {
-          runGreeting(Effect.gen(function*() {
+          greeting = runGreeting(Effect.gen(function*() {
             if (hello.protocol !== protocolVersion) {
               return yield* refused("UnsupportedProtocol", `This server speaks protocol ${protocolVersion}, not ${hello.protocol}: use clients and servers of one release.`)
             }
@@ -295,7 +337,8 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
               client,
               peer: socket,
               atLeast: known?.position ?? 0,
-              superseded: () => act(Conversation.end(state, 4001, "The client has connected again."))
+              superseded: () => act(Conversation.end(state, 4001, "The client has connected again.")),
+              overrun: () => fail("LimitExceeded", "Too many outcomes wait: read them, and acknowledge them.")
             })
             say({
               type: "welcome",
@@ -334,7 +377,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
             }),
             Effect.catchCause((cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.andThen(
               Effect.logError("A connection could not be greeted", cause),
-              Effect.sync(() => fail("ServerFailure", "The server met an error that it did not expect; its log says which."))
+              Effect.sync(() => fail("ServerFailure", unexpected))
             ))
           ))
         }
@@ -349,6 +392,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         const finish = () => {
           open.delete(one)
           connection?.close()
+          greeting?.interruptUnsafe()
         }
         open.add(one)
         if (draining) {
@@ -356,7 +400,15 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
           one.close(1001, "going away")
         }
         return {
-          receive: (text) => act(Conversation.receive(state, text, telemetry.now(), limits)),
+          receive: (text) => {
+            try {
+              act(Conversation.receive(state, text, telemetry.now(), limits))
+            } catch (error) {
+              // Ours. Whoever listens to the socket would end the process over it.
+              log("A message could not be taken", error)
+              fail("ServerFailure", unexpected)
+            }
+          },
           drained: () => connection?.drained(),
           closed: () => {
             Conversation.end(state, 1000, "")

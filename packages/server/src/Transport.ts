@@ -44,11 +44,18 @@ export const layerWebSocket = ({ origins, path = "/sync" }: Options = {}): Layer
       }))
     }))
 
-/** Takes the upgrades of that path in a server that exists, and leaves all others to it. The result stops that. */
+/** Takes the upgrades of that path in a server that exists, and leaves all others to who else takes upgrades there. The result stops that. */
 export const attach = (session: Session["Service"], server: Http.Server, { origins, path = "/sync" }: Options): () => void => {
   const accept = acceptor(session)
   const onUpgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (new URL(request.url ?? "/", "http://host").pathname !== path) return
+    const isOurs = pathOf(request) === path
+    if (!isOurs && server.listenerCount("upgrade") > 1) return
+    // Nobody else listens to a socket that was upgraded, and an error that nobody hears ends the process.
+    socket.on("error", () => {})
+    if (!isOurs) {
+      socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+      return
+    }
     if (!isUpgrade(request) || !isAllowed(request, origins)) {
       const body = isUpgrade(request) ? refusal(request) : "Only WebSockets are served here."
       socket.end(`HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
@@ -84,12 +91,21 @@ const isAllowed = (request: Http.IncomingMessage, origins: ReadonlyArray<string>
 const refusal = (request: Http.IncomingMessage): string =>
   `Pages of ${JSON.stringify(request.headers.origin)} may not connect here: list that origin in \`origins\`.`
 
+/** Bytes that may wait in a socket for a ping to be answered still. */
+const maxPongs = 64 * 1024
+
+/** Undefined where the request's target is no path. */
+export const pathOf = (request: Http.IncomingMessage): string | undefined =>
+  URL.parse(request.url ?? "/", "http://host")?.pathname
+
 /** Takes over a socket from its HTTP server. */
 const acceptor = (session: Session["Service"]) => {
   const server = new NodeWS.WebSocketServer({
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
+    // A peer that pings and does not read would be owed ever more.
+    autoPong: false,
     // A message that is a little too large is told so; one that is much too large is not read.
     maxPayload: session.maxMessageBytes * 2
   })
@@ -103,7 +119,10 @@ const acceptor = (session: Session["Service"]) => {
           if (ws.readyState === ws.OPEN) ws.send(message, { binary: false })
         },
         buffered: () => ws.bufferedAmount,
+        pause: (paused) => paused ? ws.pause() : ws.resume(),
         close: (code, reason) => {
+          // Else its answer is not read.
+          ws.resume()
           ws.close(code, reason.slice(0, 100))
           // A peer that does not answer the close keeps its socket no longer than this.
           setTimeout(() => ws.terminate(), 2000).unref()
@@ -114,6 +133,9 @@ const acceptor = (session: Session["Service"]) => {
         isEnding: () => (socket as Socket & { readonly server?: Http.Server }).server?.listening === false
       })
       ws.on("message", (data: Buffer, isBinary: boolean) => handle.receive(isBinary ? undefined : data.toString()))
+      ws.on("ping", (data: Buffer) => {
+        if (ws.bufferedAmount < maxPongs) ws.pong(data)
+      })
       ws.on("close", handle.closed)
       // What is wrong with the protocol closes the socket by itself.
       ws.on("error", () => {})

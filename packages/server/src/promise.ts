@@ -240,8 +240,7 @@ const choose = (wanted: Catalog.Source | "auto", installed: Catalog.Source | und
 const closed = (server: HttpServer): Promise<void> => new Promise((resolve) => void server.close(() => resolve()))
 
 const answer = (session: Session["Service"], request: IncomingMessage, response: ServerResponse) => {
-  const { pathname } = new URL(request.url ?? "/", "http://host")
-  const [status, body] = pathname !== "/health"
+  const [status, body] = Transport.pathOf(request) !== "/health"
     ? [404, { error: "not found" }] as const
     : session.healthy() ? [200, { status: "ok" }] as const : [503, { status: "unavailable" }] as const
   response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body))

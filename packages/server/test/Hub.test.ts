@@ -153,6 +153,7 @@ const client = (hub: Hub.Hub, name: string, options: { readonly atLeast?: number
     client: name,
     atLeast: options.atLeast ?? 0,
     superseded: () => void (superseded = true),
+    overrun: () => {},
     peer: {
       buffered: () => options.blocked?.() === true ? Infinity : 0,
       send: (message) => {

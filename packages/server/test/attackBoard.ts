@@ -9,6 +9,7 @@ import { Effect, Layer, ManagedRuntime, Schema } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { SqlClient } from "effect/sql"
 import { createServer } from "node:http"
+import type { Socket } from "node:net"
 import { freshDatabase } from "../../../test/postgres.ts"
 import * as Handlers from "../src/Handlers.ts"
 import * as Headwater from "../src/Headwater.ts"
@@ -158,6 +159,8 @@ const handlers = Handlers.layer(Attack, {
         return yield* (Effect.fail(new TypeError("internal: undeclared")) as unknown as Effect.Effect<never>)
       case "rollback":
         return yield* Effect.orDie(Effect.as(sql`rollback`, null))
+      default:
+        return what
       case "cycle": {
         const value: Record<string, unknown> = {}
         value["self"] = value
@@ -210,19 +213,22 @@ export const serveAttack = async (options: Headwater.Options & { readonly writer
   const database = await freshDatabase()
   await query(database.url, ddl)
   await Effect.runPromise(Effect.provide(Install.install({ source: "wal", tables }), pgLayer(database.url)))
+  const sockets = new Set<Socket>()
   const composition = Headwater.layer(Attack, options).pipe(
     Layer.provide([handlers, authentication, PostgresWal.layer(tables), PostgresWriter.layerWith(options.writer ?? {})]),
     Layer.provide(PostgresCommitSignal.layer),
     Layer.provide(pgLayer(database.url))
   )
   const app = HttpRouter.serve(Headwater.layerWebSocket().pipe(Layer.provideMerge(composition)), { disableLogger: true, disableListenLog: true }).pipe(
-    Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
+    Layer.provideMerge(NodeHttpServer.layer(() => createServer().on("connection", (socket) => sockets.add(socket)), { port: 0, host: "127.0.0.1" }))
   )
   const runtime = ManagedRuntime.make(app)
   const address = (await runtime.runPromise(HttpServer.HttpServer)).address
   const port = "port" in address ? address.port : 0
   return {
     database, runtime, port,
+    /** The server's ends. */
+    sockets,
     url: `ws://127.0.0.1:${port}/sync`,
     query: (sql: string, parameters?: Array<unknown>) => query(database.url, sql, parameters),
     stop: async () => {

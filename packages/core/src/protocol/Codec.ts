@@ -36,7 +36,7 @@ export interface Limits {
 
 export const defaultLimits: Limits = { maxBytes: 1024 * 1024, maxDepth: 32, maxItems: 10_000 }
 
-/** Of names, hashes and ids, in UTF-16 units. */
+/** Of names, hashes and ids, in UTF-16 units. They are well-formed and without U+0000: databases cannot hold other text. */
 export const maxNameLength = 256
 
 export const decodeClient = (text: string, limits: Limits = defaultLimits): Decoded<ClientMessage> =>
@@ -360,6 +360,7 @@ const onlyTrue = (value: Json, path: string): true => value === true ? value : w
 const name = (value: Json | undefined, path: string): string => {
   const text = string(value, path)
   if (text.length === 0 || text.length > maxNameLength) throw new Malformed(path, `must have 1 to ${maxNameLength} characters`)
+  if (text.includes("\0") || !text.isWellFormed()) throw new Malformed(path, "must be well-formed text without U+0000")
   return text
 }
 

@@ -4,7 +4,7 @@ import type { ClientMessage, ServerMessage } from "../../src/protocol/Message.ts
 
 const Index = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }))
 const Ordinal = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }))
-const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(256))
+const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(256), Schema.makeFilter((text) => text.isWellFormed() && !text.includes("\0")))
 const Items = <S extends Schema.Top>(item: S) => Schema.Array(item).check(Schema.isMaxLength(10_000))
 const JsonObject = Schema.Record(Schema.String, Schema.Json)
 

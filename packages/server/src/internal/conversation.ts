@@ -1,9 +1,9 @@
 /**
  * What each message of a client means, given what was said before: the rules of a connection, as one function.
  *
- * `hello` first, once; what comes before its answer waits. A message that is malformed, too large or too many ends the connection
- * with a fatal error, and what concerns one subscription or mutation alone ends that. The message says what was wrong and what
- * to do.
+ * `hello` first, once; what comes before its answer waits, but not more than one message may hold. A message that is malformed,
+ * too large or too many ends the connection with a fatal error, and what concerns one subscription or mutation alone ends that.
+ * The message says what was wrong and what to do.
  */
 import * as Codec from "@headwater/core/Codec"
 import type { ClientMessage, ErrorCode, Hello, Mutate, ServerMessage, Subscribe } from "@headwater/core/Message"
@@ -16,6 +16,8 @@ export interface Limits {
   readonly heartbeatMillis: number
   /** Open at the same time on one connection. */
   readonly subscriptions: number
+  /** Of one `subscribe`, in UTF-16 units: parameters are kept for as long as anybody watches, and longer. */
+  readonly subscriptionLength: number
   /** Sent and not run yet. */
   readonly mutations: number
   /** Steady rate of messages, and how many may come at once. */
@@ -28,6 +30,7 @@ export const defaultLimits: Limits = {
   helloMillis: 10_000,
   heartbeatMillis: 15_000,
   subscriptions: 1000,
+  subscriptionLength: 16 * 1024,
   mutations: 256,
   messagesPerSecond: 500,
   burst: 5000
@@ -37,7 +40,8 @@ export type Action =
   | { readonly do: "greet"; readonly hello: Hello }
   | { readonly do: "subscribe"; readonly subscription: Omit<Subscribe, "type"> }
   | { readonly do: "unsubscribe"; readonly id: number }
-  | { readonly do: "mutate"; readonly message: Mutate }
+  /** `length` is that of the message's text. */
+  | { readonly do: "mutate"; readonly message: Mutate; readonly length: number }
   | { readonly do: "acknowledge"; readonly seq: number }
   | { readonly do: "pong" }
   | { readonly do: "send"; readonly message: ServerMessage }
@@ -49,15 +53,18 @@ export interface State {
   readonly opened: number
   heard: number
   allowance: number
-  /** Messages that came before `welcome`. */
-  waiting: Array<ClientMessage>
+  /** Messages that came before `welcome`, and the length of each. */
+  waiting: Array<readonly [message: ClientMessage, length: number]>
+  waitingLength: number
+  /** Nothing is received for now, by the server's own wish. */
+  paused: boolean
   readonly subscriptions: Set<number>
   /** Mutations handed out and not ended. */
   mutations: number
 }
 
 export const make = (now: number, limits: Limits): State =>
-  ({ phase: "new", opened: now, heard: now, allowance: limits.burst, waiting: [], subscriptions: new Set(), mutations: 0 })
+  ({ phase: "new", opened: now, heard: now, allowance: limits.burst, waiting: [], waitingLength: 0, paused: false, subscriptions: new Set(), mutations: 0 })
 
 /** A message arrived. `text` is undefined for a binary one. */
 export const receive = (state: State, text: string | undefined, now: number, limits: Limits): ReadonlyArray<Action> => {
@@ -79,11 +86,14 @@ export const receive = (state: State, text: string | undefined, now: number, lim
       state.phase = "greeting"
       return [{ do: "greet", hello: message }]
     case "greeting":
-      if (state.waiting.length >= limits.burst) return fail(state, "LimitExceeded", "Too many messages before welcome: wait for it.")
-      state.waiting.push(message)
+      state.waitingLength += text.length
+      if (state.waiting.length >= limits.burst || state.waitingLength > limits.message.maxBytes) {
+        return fail(state, "LimitExceeded", "Too many messages before welcome: wait for it.")
+      }
+      state.waiting.push([message, text.length])
       return []
     case "ready":
-      return take(state, message, limits)
+      return take(state, message, text.length, limits)
   }
 }
 
@@ -94,7 +104,7 @@ export const greeted = (state: State, hello: Hello, limits: Limits): ReadonlyArr
   const { waiting } = state
   state.waiting = []
   const actions = hello.subscriptions.flatMap((subscription) => subscribe(state, subscription, limits))
-  for (const message of waiting) if (!closed(state)) actions.push(...take(state, message, limits))
+  for (const [message, length] of waiting) if (!closed(state)) actions.push(...take(state, message, length, limits))
   return actions
 }
 
@@ -104,7 +114,7 @@ export const tick = (state: State, now: number, limits: Limits): ReadonlyArray<A
     case "closed":
       return []
     case "ready":
-      return now - state.heard > limits.heartbeatMillis * 2.5 ? end(state, 1001, "no heartbeat") : []
+      return !state.paused && now - state.heard > limits.heartbeatMillis * 2.5 ? end(state, 1001, "no heartbeat") : []
     default:
       return now - state.opened > limits.helloMillis
         ? fail(state, "Unauthenticated", `No hello was accepted within ${limits.helloMillis / 1000} seconds: say hello at once.`)
@@ -127,12 +137,14 @@ export const end = (state: State, code: number, reason: string): Array<Action> =
 
 const closed = (state: State): boolean => state.phase === "closed"
 
-const take = (state: State, message: ClientMessage, limits: Limits): ReadonlyArray<Action> => {
+const take = (state: State, message: ClientMessage, length: number, limits: Limits): ReadonlyArray<Action> => {
   switch (message.type) {
     case "hello":
       return fail(state, "MalformedMessage", "hello was said already: it comes once, first on each connection.")
     case "subscribe":
-      return subscribe(state, message, limits)
+      return length > limits.subscriptionLength
+        ? [refusal(message.id, "LimitExceeded", `A subscription may take ${limits.subscriptionLength} characters: give it smaller parameters.`)]
+        : subscribe(state, message, limits)
     case "unsubscribe":
       return state.subscriptions.delete(message.id) ? [{ do: "unsubscribe", id: message.id }] : []
     case "mutate":
@@ -147,7 +159,7 @@ const take = (state: State, message: ClientMessage, limits: Limits): ReadonlyArr
         }]
       }
       state.mutations++
-      return [{ do: "mutate", message }]
+      return [{ do: "mutate", message, length }]
     case "ack":
       return [{ do: "acknowledge", seq: message.seq }]
     case "ping":
@@ -156,11 +168,12 @@ const take = (state: State, message: ClientMessage, limits: Limits): ReadonlyArr
 }
 
 const subscribe = (state: State, { id, parameters, query, ...rest }: Omit<Subscribe, "type"> & { readonly held?: true }, limits: Limits): Array<Action> => {
-  const refuse = (code: ErrorCode, message: string): Array<Action> => [{ do: "send", message: { type: "error", code, id, message, fatal: false } }]
-  if (state.subscriptions.has(id)) return refuse("SubscriptionInUse", `Subscription ${id} is open: unsubscribe it first, or take another id.`)
-  if (state.subscriptions.size >= limits.subscriptions) return refuse("LimitExceeded", tooMany(limits))
+  if (state.subscriptions.has(id)) return [refusal(id, "SubscriptionInUse", `Subscription ${id} is open: unsubscribe it first, or take another id.`)]
+  if (state.subscriptions.size >= limits.subscriptions) return [refusal(id, "LimitExceeded", tooMany(limits))]
   state.subscriptions.add(id)
   return [{ do: "subscribe", subscription: { id, query, parameters, ...rest.held === true ? { held: true } : {} } }]
 }
+
+const refusal = (id: number, code: ErrorCode, message: string): Action => ({ do: "send", message: { type: "error", code, id, message, fatal: false } })
 
 const tooMany = (limits: Limits) => `A connection may have ${limits.subscriptions} subscriptions: unsubscribe some first.`

@@ -75,7 +75,8 @@ export const make = (
     audience: (shape, { principal }) =>
       JSON.stringify(tables.get(shape.select.table)!.principalFields.map((field) => {
         const value = principal[field] ?? null
-        return typeof value === "bigint" ? `${value}n` : value
+        // Not as JSON, which takes NaN and the infinities for null.
+        return `${typeof value}${typeof value === "object" ? JSON.stringify(value) : value}`
       })),
     restarted: () => {
       conditions = new Map()

@@ -35,8 +35,8 @@ export const classify = (error: SqlError.SqlError): Failure => {
     case "ConstraintError":
       return "constraint"
     default:
-      // Bad data, and what a trigger raises: the write's own fault.
-      if (code.startsWith("22") || code === "P0001") return "constraint"
+      // Bad data, what is too large for an index, and what a trigger raises: the write's own fault.
+      if (code.startsWith("22") || code.startsWith("54") || code === "P0001") return "constraint"
       // Shutting down, starting up, too many connections.
       return code.startsWith("57P") || code === "53300" ? "disconnected" : "other"
   }
