@@ -250,6 +250,11 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
 
   const confirm = (store: Store, key: Key, row: Row) => {
     const before = store.confirmed.get(key)
+    if (before === undefined && store.touched.size === 0 && pending.length === 0) {
+      store.confirmed.set(key, row)
+      store.altered = true
+      return
+    }
     const after = intern(store, key, row)
     if (before === after) return
     note(store, key, rowOf(store, key))
@@ -468,16 +473,18 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     const before = new Map(view.shown)
     view.shown.clear()
     let same = 0
-    const show = (key: Key) => {
-      const row = shownRow(view, key)
-      if (row === undefined) return
+    const show = (key: Key, row: Row) => {
       view.shown.set(key, row)
-      const old = before.get(key)
+      const old = before.size === 0 ? undefined : before.get(key)
       if (old === row) same++
       else project(view, row, old)
     }
-    for (const key of view.members) show(key)
-    for (const key of view.store.touched.keys()) if (!view.members.has(key)) show(key)
+    const { confirmed, touched } = view.store
+    for (const key of view.members) if (touched.size === 0 || !touched.has(key)) show(key, confirmed.get(key)!)
+    for (const key of touched.keys()) {
+      const row = shownRow(view, key)
+      if (row !== undefined) show(key, row)
+    }
     view.sorted.fill([...view.shown.values()])
     if (view.made === undefined || same < view.shown.size || same < before.size) view.changed = true
   }
@@ -541,6 +548,7 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     readonly patch: Frame["patches"][number]
     readonly keys: ReadonlyArray<Key>
     readonly rows: ReadonlyArray<Row>
+    readonly add: ReadonlyArray<Key>
     readonly boundary: ReadonlyArray<Value> | null | undefined
   }
 
@@ -567,7 +575,9 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
         for (const wire of wires) rows.push(store.decode(wire))
       }
       const keys = rows.map(store.keyOf)
-      if (!patch.add.every((key, i) => key === keys[i])) {
+      // Mostly all rows are new ones, in the same order: then one string stands for a key everywhere.
+      const aligned = patch.add.length === keys.length && patch.add.every((key, i) => key === keys[i])
+      if (!aligned) {
         const sent = new Set(keys)
         for (const key of patch.add) {
           if (!sent.has(key) && !store.confirmed.has(key)) throw new FrameRefused(`A row of ${store.name} was neither sent nor held.`)
@@ -578,7 +588,7 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
         else if (!view.known && !based.has(view) && !targets.some((other) => other.known)) throw new FrameRefused("A query's first patch is no whole result.")
       }
       const boundary = patch.boundary && first.definition.boundary(patch.boundary)
-      return [{ targets, patch, keys, rows, boundary }]
+      return [{ targets, patch, keys, rows, add: aligned ? keys : patch.add, boundary }]
     })
   }
 
@@ -600,12 +610,13 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     }
   }
 
-  const applyPatch = ({ boundary, keys, patch, rows, targets }: Decoded) => {
+  const applyPatch = (decoded: Decoded) => {
+    const { add, boundary, keys, patch, rows, targets } = decoded
     const [first, ...others] = targets as readonly [State, ...Array<State>]
     const { store } = first
-    changeMembers(first, patch)
-    for (let i = 0; i < rows.length; i++) if (first.members.has(keys[i]!)) confirm(store, keys[i]!, rows[i]!)
-    for (const view of others) changeMembers(view, patch)
+    changeMembers(first, decoded)
+    for (let i = 0; i < rows.length; i++) if (add === keys || first.members.has(keys[i]!)) confirm(store, keys[i]!, rows[i]!)
+    for (const view of others) changeMembers(view, decoded)
     for (const view of targets) {
       if (boundary === undefined && !patch.reset) continue
       view.boundary = boundary
@@ -613,10 +624,10 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     }
   }
 
-  const changeMembers = (view: State, patch: Frame["patches"][number]) => {
+  const changeMembers = (view: State, { add, patch }: Decoded) => {
     const { store } = view
     if (patch.reset) {
-      const members = new Set(patch.add)
+      const members = new Set(add)
       if (view.members.size === 0) {
         view.members = members
         for (const key of members) count(store, key)
@@ -631,7 +642,7 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
       leave(view, key)
       mark(store, key)
     }
-    for (const key of patch.add) {
+    for (const key of add) {
       join(view, key)
       mark(store, key)
     }
