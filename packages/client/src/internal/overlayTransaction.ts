@@ -6,7 +6,7 @@
 import * as Key from "@headwater/core/Key"
 import type { Row } from "@headwater/core/Row"
 import * as Table from "@headwater/core/Table"
-import { WriteRefused } from "@headwater/core/Transaction"
+import { WriteRefused } from "@headwater/core/WriteRefused"
 import type { Overlay } from "../Replica.ts"
 import { Abandoned, type OptimisticContext } from "./engine.ts"
 

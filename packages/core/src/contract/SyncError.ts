@@ -4,7 +4,7 @@
  * Each reason is tagged; those that a server gives match `Refusal` in `protocol/Message`.
  */
 import * as Data from "effect/Data"
-import { WriteRefused } from "./Transaction.ts"
+import type { WriteRefused } from "./WriteRefused.ts"
 
 export class SyncError extends Data.TaggedError("SyncError")<{ readonly reason: Reason }> {
   override get message(): string {

@@ -8,10 +8,12 @@
  * `WriteRefused`, which ends the mutation and rolls it back; `attempt` makes it an error that a handler can act on.
  */
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Query from "../query/Query.ts"
 import type * as Table from "../schema/Table.ts"
+import type { WriteRefused } from "./WriteRefused.ts"
+
+export { WriteRefused } from "./WriteRefused.ts"
 
 export interface Service {
   /** The row with that key, or null where there is none that the principal may read. */
@@ -58,14 +60,3 @@ export class Transaction extends Context.Service<Transaction, Service>()("@headw
     return Effect.flatMap(Transaction, (transaction) => transaction.unfiltered(effect))
   }
 }
-
-/** A write that did not happen, because of a rule or a constraint. */
-export class WriteRefused extends Data.TaggedError("WriteRefused")<{
-  readonly table: string
-  /** Of the row that was to be written, as the caller named it; null where it is not known. */
-  readonly key: string | null
-  /** The constraint that refused, by its name in the database; null for an access rule or a missing row. */
-  readonly constraint: string | null
-  /** Holds no data of another row. */
-  readonly message: string
-}> {}
