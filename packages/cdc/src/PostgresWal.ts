@@ -289,7 +289,7 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   /** Makes the log be written up to its end, where an asynchronous commit was content not to. */
   const flush = Effect.ignore(ask(
     pg,
-    "select set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'headwater.flush', '')::text"
+    "select set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, 'headwater.flush', '')::text"
   ))
 
   /** Completes once the stream has passed that point of the log. */

@@ -10,7 +10,7 @@ import { type Cause, Context, Effect, Exit, Fiber, Layer, Queue, References, Sco
 import { Client } from "pg"
 import { inject } from "vitest"
 import { freshDatabase, type PostgresOptions, startPostgres } from "../../../test/postgres.ts"
-import { ChangeSource, type ChangeSourceError } from "../src/ChangeSource.ts"
+import { ChangeSource, type ChangeSourceError, type Reading } from "../src/ChangeSource.ts"
 import * as Install from "../src/Install.ts"
 import * as PostgresWal from "../src/PostgresWal.ts"
 import { contract } from "./ChangeSourceContract.ts"
@@ -129,6 +129,33 @@ describe("PostgresWal", () => {
       yield* wal.acknowledge(step!.position)
       const reading = yield* wal.read([all])
       assert.lengthOf(reading.at(step!.position)[0]!.rows, 1)
+    }).pipe(Effect.scoped))
+
+  it.live("P2 a commit that the log has before any snapshot sees it is in reads, once", () =>
+    Effect.gen(function*() {
+      // A commit that waits for a standby was written, and is visible to nobody.
+      const server = yield* startServer({ settings: { synchronous_commit: "local" } })
+      const { connect, source, sql } = yield* databaseOn(server.url())
+      yield* sql("alter system set synchronous_standby_names = 'nobody'")
+      yield* sql("select pg_reload_conf()")
+      yield* Effect.repeat(sql("show synchronous_standby_names"), { until: ([row]) => row!["synchronous_standby_names"] === "nobody" })
+      const wal = yield* build(source)
+      const next = yield* steps(wal)
+      yield* sql("insert into items values (1, 'a', null), (2, 'b', null)")
+      const first = yield* next
+      const slow = yield* connect
+      yield* slow("set synchronous_commit = on")
+      const committing = yield* Effect.forkScoped(slow("update items set title = 'c' where id = 2"))
+      const second = yield* next
+      const titles = (reading: Reading, position: Position) => reading.at(position)[0]!.rows.map(({ title }) => title).sort()
+      assert.deepEqual((yield* sql("select title from items order by 1")).map(({ title }) => title), ["a", "b"])
+      const unseen = yield* wal.read([all])
+      assert.deepEqual(titles(unseen, first.position), ["a", "b"])
+      assert.deepEqual(titles(unseen, second.position), ["a", "c"])
+      yield* sql("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'")
+      yield* Fiber.join(committing)
+      const seen = yield* wal.read([all])
+      assert.deepEqual(titles(seen, second.position), ["a", "c"])
     }).pipe(Effect.scoped))
 
   it.live("P10 begins again in the same epoch when its slot is lost, and says so once", () =>
