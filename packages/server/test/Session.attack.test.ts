@@ -210,6 +210,24 @@ describe("P7 what may not be read is not told", () => {
     eve.close()
   })
 
+  it("a row that leaves in the step that turns its mask is not sent once more", async () => {
+    await server.query("insert into docs values (1, 'one', 'note'), (2, 'two', 'hidden note'); insert into viewers values (1, 'eve'), (2, 'eve'); insert into editors values (1, 'eve')")
+    // The editors first, so that they are looked at first.
+    const other = await enter("ann", [["drafts", {}]])
+    const eve = await enter("eve", [["docs", {}], ["firstDocs", {}]])
+    assert.deepStrictEqual(eve.rows(0), [[1, "one", "note"], [2, "two", null]])
+    const gone = (id: number) => () => eve.rows(0)!.every((row) => row[0] !== id) && eve.rows(1)!.every((row) => row[0] !== id)
+    // What is read falls, and what is read would rise.
+    await server.query("begin; delete from editors where doc_id = 1; delete from viewers where doc_id = 1; update docs set title = 'hidden title', note = 'hidden note' where id = 1; commit")
+    await eve.until(gone(1))
+    await server.query("begin; insert into editors values (2, 'eve'); delete from viewers where doc_id = 2; commit")
+    await eve.until(gone(2))
+    assert.notInclude(JSON.stringify(eve.messages), "hidden")
+    assert.notInclude(JSON.stringify(eve.messages.slice(2)), "note\"")
+    eve.close()
+    other.close()
+  })
+
   it("exists in a query sees what its reader may see", async () => {
     const eve = await enter("eve", [["projectsWith", { title: "three" }], ["projectsWith", { title: "two" }]])
     const ann = await enter("ann", [["projectsWith", { title: "three" }]])

@@ -35,6 +35,13 @@ export class Numbers extends Table.make("numbers", {
 }) {}
 export class Open extends Table.make("open", { columns: { id: Column.int4, projectId: Column.text.named("project_id") }, primaryKey: ["id"] }) {}
 
+/** Read by viewers; the note by editors, who are asked for drafts too. */
+export class Doc extends Table.make("docs", { columns: { id: Column.int4, title: Column.text, note: Column.text.nullable() }, primaryKey: ["id"] }) {}
+export class Draft extends Table.make("drafts", { columns: { id: Column.int4, docId: Column.int4.named("doc_id") }, primaryKey: ["id"] }) {}
+const people = { docId: Column.int4.named("doc_id"), userId: Column.text.named("user_id") }
+export class Viewer extends Table.make("viewers", { columns: people, primaryKey: ["docId", "userId"] }) {}
+export class Editor extends Table.make("editors", { columns: people, primaryKey: ["docId", "userId"] }) {}
+
 export class Me extends Principal.make<Me>()("attack/Me", { userId: Column.text, clearance: Column.float8 }, { identity: ["userId"] }) {}
 
 const isMember = (projectId: Expr.Expr<string>) => Query.from(Member).where((m) => m.projectId.eq(projectId).and(m.userId.eq(Me.expr.userId))).exists()
@@ -51,6 +58,18 @@ const access = [
   }),
   Access.make(Paper, { read: true, columns: { note: { read: (p) => p.level.le(Me.expr.clearance), mask: "hidden" } } })
 ]
+
+const isEditor = (docId: Expr.Expr<number>) => Query.from(Editor).where((e) => e.docId.eq(docId).and(e.userId.eq(Me.expr.userId))).exists()
+const documents = [
+  Access.make(Draft, { read: (d) => isEditor(d.docId) }),
+  Access.make(Doc, {
+    read: (d) => Query.from(Viewer).where((v) => v.docId.eq(d.id).and(v.userId.eq(Me.expr.userId))).exists(),
+    columns: { note: { read: (d) => isEditor(d.id), mask: null } }
+  })
+]
+const drafts = Query.make("drafts", {}, () => Query.from(Draft))
+const docs = Query.make("docs", {}, () => Query.from(Doc).orderBy("id"))
+const firstDocs = Query.make("firstDocs", {}, () => Query.from(Doc).orderBy("title").limit(2))
 
 /** Throws for one value, as a function of an application may. */
 const picky = Schema.String.check(Schema.makeFilter((text: string) => {
@@ -80,9 +99,9 @@ const checked = Mutation.make("checked", { payload: { text: picky } })
 
 export class Attack extends Contract.make("attack", {
   principal: Me,
-  tables: [Project, Member, Card, Paper, Numbers, Open],
-  access: [...access, Access.make(Numbers, { read: true }), Access.make(Open, { read: true })],
-  queries: { cards, byCode, withCode, titled, like, priced, firstCards, papers, projectsWith },
+  tables: [Project, Member, Card, Paper, Numbers, Open, Doc, Draft, Viewer, Editor],
+  access: [...access, ...documents, Access.make(Numbers, { read: true }), Access.make(Open, { read: true })],
+  queries: { cards, byCode, withCode, titled, like, priced, firstCards, papers, projectsWith, drafts, docs, firstDocs },
   mutations: { createCard, changeCard, deleteCard, misbehave, checked }
 }) {}
 
@@ -95,6 +114,10 @@ const ddl = `
   create table papers (id int primary key, level float8 not null, note text not null);
   create table numbers (id int primary key, price numeric not null, at timestamptz not null, rank float8 not null, count int8 not null);
   create table open (id int primary key, project_id text not null);
+  create table docs (id int primary key, title text not null, note text);
+  create table drafts (id int primary key, doc_id int not null);
+  create table viewers (doc_id int, user_id text, primary key (doc_id, user_id));
+  create table editors (doc_id int, user_id text, primary key (doc_id, user_id));
   create table log (id serial primary key, who text not null, mutation xid8 not null default pg_current_xact_id());
   insert into projects values ('p', 'Public'), ('q', 'Quiet');
   insert into members values ('p', 'eve'), ('p', 'ann'), ('q', 'ann');

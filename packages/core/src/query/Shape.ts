@@ -44,6 +44,17 @@ export const compile = (contract: Contract, plan: Plan.Plan): Shape => {
   const scope = new Map([[own.source, own.table]])
   const conditions = own.where.flatMap((where) => Plan.conjuncts(guard(contract, where, scope)))
   const order = own.order.map((key) => ({ ...key, value: guard(contract, key.value, scope) }))
+  for (const { value } of order) {
+    Plan.forEachPart(value, (part) => {
+      if (part.op !== "exists") return
+      const [query, construct] = [`a query over ${own.table}`, "orderBy of a masked column"]
+      throw new Plan.UnsupportedQuery({
+        query,
+        construct,
+        message: `${query}, under the contract's access rules: ${construct}: who may read it depends on other rows, and an order cannot be kept current by those: order by another column, or mask by the row and the principal alone`
+      })
+    })
+  }
 
   const pins = pinned(conditions)
   const gates: Array<Plan.Expression> = []

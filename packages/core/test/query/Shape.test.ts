@@ -77,6 +77,13 @@ describe("gates and row rules", () => {
     assert.notStrictEqual(shapeOf(query, masked).hash, shapeOf(query, [Access.make(Task, { read: true })]).hash)
   })
 
+  it("an order by a column that is masked by other rows is UnsupportedQuery, one by the row and the principal is not", () => {
+    const access = (read: Access.Rule<User>) => [Access.make(User, { read: true, columns: { email: { read, mask: null } } }), Access.make(Collaborator, { read: true })]
+    const byEmail = Query.from(User).orderBy("email")
+    assert.throws(() => shapeOf(byEmail, access((u) => Query.from(Collaborator).where((c) => c.userId.eq(u.id)).exists())), Plan.UnsupportedQuery, /orderBy of a masked column/)
+    assert.isTrue(mentions(shapeOf(byEmail, access((u) => u.id.eq(Me.expr.userId))).select.order.map(({ value }) => value), "if"))
+  })
+
   it("a query whose exists is tied by a masked column is UnsupportedQuery", () => {
     const access = [
       Access.make(Task, { read: true }),

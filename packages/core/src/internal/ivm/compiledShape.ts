@@ -16,6 +16,7 @@ import type { Expression, Node } from "../../query/Plan.ts"
 import * as Semantics from "../../query/Semantics.ts"
 import type { Shape } from "../../query/Shape.ts"
 import * as ColumnType from "../../schema/ColumnType.ts"
+import { ChurnMap } from "../churnMap.ts"
 import { type AccessPath, choose, Everyone } from "./accessPath.ts"
 import { answers } from "./bindingIndex.ts"
 import { mentions, parts } from "./conjuncts.ts"
@@ -35,6 +36,13 @@ const maxKeys = { limited: 200, unlimited: 10_000 }
 /** Keys in one `in` of an unlimited read. */
 const keysPerRange = 500
 
+/** A row in a result. */
+export interface Shown {
+  readonly binding: Live
+  readonly held: Held
+  readonly row: Row
+}
+
 /** What the graph does for its shapes. */
 export interface Services extends Arrangements {
   /** The binding must be looked at when the pass ends. */
@@ -51,7 +59,7 @@ export class CompiledShape implements Holder {
   readonly shape: Shape
   readonly table: TableState
   /** All of them, by their values. */
-  readonly byKey = new Map<string, Live>()
+  readonly byKey = new ChurnMap<string, Live>()
   /** Those whose `exists` can be evaluated; found by index. */
   readonly bindings: ByBound<Live>
   readonly path: AccessPath<Live>
@@ -210,7 +218,7 @@ export class CompiledShape implements Holder {
   /** An `exists` of the condition may have another value for some bindings and rows. */
   turned(turn: Turn): void {
     const { inner, mayFall, mayRise, root, rowKey } = turn
-    const held = mayFall && rowKey !== undefined ? [...this.#heldOf.get(root)!.get(rowKey) ?? []] : null
+    const held = mayFall && rowKey !== undefined ? [...this.#heldOf.get(root)!.get(rowKey)] : null
     const bypass = this.#bypass.get(root)
     this.bindings.forEach(turn, (binding) => {
       if (bypass?.(binding.bound)) return
@@ -224,10 +232,10 @@ export class CompiledShape implements Holder {
   }
 
   /** Which results show the rows that `root`, of a mask's condition, names by that key. */
-  shown(root: Occurrence, key: HashKey): ReadonlyArray<{ readonly binding: Live; readonly row: Row }> {
-    const shown: Array<{ readonly binding: Live; readonly row: Row }> = []
-    for (const held of this.indexHeld(root).get(key) ?? []) {
-      for (const binding of new Set(this.path.find(held.row, []))) if (binding.shows(held)) shown.push({ binding, row: held.row })
+  shown(root: Occurrence, key: HashKey): ReadonlyArray<Shown> {
+    const shown: Array<Shown> = []
+    for (const held of this.indexHeld(root).get(key)) {
+      for (const binding of new Set(this.path.find(held.row, []))) if (binding.shows(held)) shown.push({ binding, held, row: held.row })
     }
     return shown
   }

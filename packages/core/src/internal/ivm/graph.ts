@@ -13,10 +13,11 @@ import type { Expression } from "../../query/Plan.ts"
 import * as Plan from "../../query/Plan.ts"
 import * as Semantics from "../../query/Semantics.ts"
 import type { Shape } from "../../query/Shape.ts"
+import { ChurnMap } from "../churnMap.ts"
 import { canonicalJson } from "../hash.ts"
 import { Arrangement } from "./arrangement.ts"
 import { BudgetExceeded } from "./budgetExceeded.ts"
-import { CompiledShape, type Services } from "./compiledShape.ts"
+import { CompiledShape, type Services, type Shown } from "./compiledShape.ts"
 import { mentions } from "./conjuncts.ts"
 import { type ArrangementSpec, columnsKey, isLoaded, type Occurrence, type Shared, type Turn } from "./exists.ts"
 import { GateTemplate, LiveCondition, LiveGate } from "./gate.ts"
@@ -65,7 +66,7 @@ export class LiveGraph implements Graph.Graph, Services {
   readonly #shapes = new Map<string, CompiledShape>()
   readonly #conditionsOf = new Map<CompiledShape, ReadonlyArray<LiveCondition>>()
   #bindings = 0
-  readonly #gates = new Map<string, LiveGate>()
+  readonly #gates = new ChurnMap<string, LiveGate>()
   readonly #templates = new Map<string, GateTemplate>()
   readonly #conditions = new Map<string, LiveCondition>()
   readonly #known = new WeakMap<Expression, Known>()
@@ -80,7 +81,7 @@ export class LiveGraph implements Graph.Graph, Services {
   /** To be used again. */
   readonly #logs: Array<Log> = []
   #touchedGates = new Set<LiveGate>()
-  #masks: Array<Graph.MaskTurn> = []
+  #masks: Array<Omit<Graph.MaskTurn, "rows"> & { readonly rows: ReadonlyArray<Shown> | null }> = []
   #nextBinding = 1
   #nextNeed = 1
   #stamp = 0
@@ -127,7 +128,7 @@ export class LiveGraph implements Graph.Graph, Services {
     const limit = compiled.limitOf(own)
     const margin = limit === null || limit === 0 ? 0 : this.#margin ?? Math.min(Math.max(limit, 16), 256)
     const binding = new Live(this.#nextBinding++, key, compiled, own, limit, margin)
-    compiled.byKey.set(key, binding)
+    compiled.byKey.add(key, binding)
     this.#bindings++
     if (this.#isLoaded(binding)) this.#start(binding)
     else this.#loading.add(binding)
@@ -148,7 +149,7 @@ export class LiveGraph implements Graph.Graph, Services {
       this.#templates.set(known.key, template = new GateTemplate(known.key, condition, this, (gate) => void this.#touchedGates.add(gate)))
     }
     const gate = new LiveGate(key, template, own)
-    this.#gates.set(key, gate)
+    this.#gates.add(key, gate)
     template.gates.add(gate)
     gate.update()
     if (!gate.ready) this.#loading.add(gate)
@@ -430,14 +431,9 @@ export class LiveGraph implements Graph.Graph, Services {
       for (const gate of this.#touchedGates) if (gate.ready && gate.update()) gates.push(gate)
       this.#touchedGates = new Set()
     }
-    let masks: ReadonlyArray<Graph.MaskTurn> = none
-    if (this.#masks.length > 0) {
-      masks = this.#masks
-      this.#masks = []
-    }
     const touched = this.#touched
     const count = this.#touchedCount
-    if (count === 0) return gates.length === 0 && masks.length === 0 ? nothing : { deltas: none, gates, waiting: none, masks }
+    if (count === 0 && gates.length === 0 && this.#masks.length === 0) return nothing
     let deltas: Array<Graph.Delta> | undefined
     let waiting: Array<Graph.Binding> | undefined
     for (let i = 0; i < count; i++) {
@@ -459,6 +455,12 @@ export class LiveGraph implements Graph.Graph, Services {
       }
     }
     this.#touchedCount = 0
+    let masks: ReadonlyArray<Graph.MaskTurn> = none
+    if (this.#masks.length > 0) {
+      // Without what has left in the same step: it is not theirs to read any more.
+      masks = this.#masks.map((turn) => turn.rows === null ? turn : { ...turn, rows: turn.rows.filter(({ binding, held }) => binding.shows(held)) })
+      this.#masks = []
+    }
     return { deltas: deltas ?? none, gates, waiting: waiting ?? none, masks }
   }
 
