@@ -171,6 +171,7 @@ interface Call {
 
 export const make = (options: Options): Engine => {
   const { contract, environment: env, storage } = options
+  if (typeof env.WebSocket !== "function") throw new TypeError("There is no WebSocket here: give the client one (`ws` in older versions of Node).")
   const tables = contract.tables
   const caller: compile.Caller = { principal: null }
   let principal: object | undefined
