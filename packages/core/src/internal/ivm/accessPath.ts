@@ -12,6 +12,7 @@ import type { Bound } from "../../change/Range.ts"
 import type { Row } from "../../data/Row.ts"
 import type { Expression } from "../../query/Plan.ts"
 import * as Semantics from "../../query/Semantics.ts"
+import { ChurnMap } from "../churnMap.ts"
 import { BindingIndex, plan } from "./bindingIndex.ts"
 import { mentions } from "./conjuncts.ts"
 import type { Occurrence } from "./exists.ts"
@@ -84,7 +85,7 @@ export class Everyone<B> implements AccessPath<B> {
 /** Those for whose bound values an `exists` has a group that the row is in. Time: O(groups of the row's key). */
 class Admitted<B extends Bindable> implements AccessPath<B> {
   readonly #occurrence: Occurrence
-  readonly #byKey = new Map<HashKey, Array<B>>()
+  readonly #byKey = new ChurnMap<HashKey, Array<B>>()
 
   constructor(occurrence: Occurrence) {
     this.#occurrence = occurrence
@@ -95,7 +96,7 @@ class Admitted<B extends Bindable> implements AccessPath<B> {
     const key = this.#occurrence.boundKey(noRow, binding.bound)
     if (key === undefined) return
     const group = this.#byKey.get(key)
-    if (group === undefined) this.#byKey.set(key, [binding])
+    if (group === undefined) this.#byKey.add(key, [binding])
     else group.push(binding)
   }
 
@@ -109,9 +110,9 @@ class Admitted<B extends Bindable> implements AccessPath<B> {
 
   find(row: Row, buffer: Array<B>): ReadonlyArray<B> {
     const second = this.#occurrence.rowKey(row, noBound)
-    const firsts = second === undefined ? undefined : this.#occurrence.shared.arrangement.firstsOf(second)
-    if (firsts === undefined) return none
-    for (const first of firsts) {
+    const groups = second === undefined ? undefined : this.#occurrence.shared.arrangement.groupsOf(second)
+    if (groups === undefined) return none
+    for (const { first } of groups) {
       const group = this.#byKey.get(first)
       if (group !== undefined) for (let i = 0; i < group.length; i++) buffer.push(group[i]!)
     }

@@ -10,6 +10,7 @@
 import type { Change } from "../../change/Change.ts"
 import type { Key } from "../../data/Key.ts"
 import type { Row } from "../../data/Row.ts"
+import { ChurnMap } from "../churnMap.ts"
 import type { HashKey } from "./hashKey.ts"
 
 export interface Group {
@@ -18,7 +19,7 @@ export interface Group {
   count: number
   /** A row that is or was in the group: for the values of its key. */
   row: Row
-  readonly rows: Map<Key, Row> | null
+  readonly rows: ChurnMap<Key, Row> | null
   /** Whether it had rows at the step's base; undefined where the step has not touched it. */
   had: boolean | undefined
 }
@@ -42,8 +43,8 @@ const none: ReadonlyArray<never> = []
 
 export class Arrangement {
   isLoaded = false
-  readonly groups = new Map<HashKey, Map<HashKey, Group>>()
-  #firsts: Map<HashKey, Set<HashKey>> | null = null
+  readonly groups = new ChurnMap<HashKey, ChurnMap<HashKey, Group>>()
+  #groupsOf: ChurnMap<HashKey, ChurnMap<HashKey, Group>> | null = null
   #touched: Array<Group> = []
   readonly #options: Options
 
@@ -57,16 +58,16 @@ export class Arrangement {
     return group !== undefined && group.count > 0 ? group : undefined
   }
 
-  /** Makes `firstsOf` work from now on; costs memory. */
+  /** Makes `groupsOf` work from now on; costs memory. */
   reverse(): void {
-    if (this.#firsts !== null) return
-    this.#firsts = new Map()
+    if (this.#groupsOf !== null) return
+    this.#groupsOf = new ChurnMap()
     for (const groups of this.groups.values()) for (const group of groups.values()) this.#connect(group)
   }
 
-  /** The first keys of the groups with that second one, those that this step emptied too. */
-  firstsOf(second: HashKey): ReadonlySet<HashKey> | undefined {
-    return this.#firsts!.get(second)
+  /** The groups with that second key, those that this step emptied too. */
+  groupsOf(second: HashKey): Iterable<Group> | undefined {
+    return this.#groupsOf!.get(second)?.values()
   }
 
   load(rows: ReadonlyArray<Row>): void {
@@ -110,16 +111,18 @@ export class Arrangement {
       const groups = this.groups.get(group.first)!
       groups.delete(group.second)
       if (groups.size === 0) this.groups.delete(group.first)
-      const firsts = this.#firsts?.get(group.second)
-      if (firsts?.delete(group.first) && firsts.size === 0) this.#firsts!.delete(group.second)
+      const others = this.#groupsOf?.get(group.second)
+      if (others === undefined) continue
+      others.delete(group.first)
+      if (others.size === 0) this.#groupsOf!.delete(group.second)
     }
     this.#touched = []
   }
 
-  #connect({ first, second }: Group): void {
-    const firsts = this.#firsts!.get(second)
-    if (firsts === undefined) this.#firsts!.set(second, new Set([first]))
-    else firsts.add(first)
+  #connect(group: Group): void {
+    let groups = this.#groupsOf!.get(group.second)
+    if (groups === undefined) this.#groupsOf!.add(group.second, groups = new ChurnMap())
+    groups.add(group.first, group)
   }
 
   #touch(group: Group): void {
@@ -135,15 +138,20 @@ export class Arrangement {
     const two = second(row)
     if (one === undefined || two === undefined) return
     let groups = this.groups.get(one)
-    if (groups === undefined) this.groups.set(one, groups = new Map())
+    if (groups === undefined) this.groups.add(one, groups = new ChurnMap())
     let group = groups.get(two)
     if (group === undefined) {
-      groups.set(two, group = { first: one, second: two, count: 0, row, rows: holdsRows ? new Map() : null, had: undefined })
-      if (this.#firsts !== null) this.#connect(group)
+      groups.add(two, group = { first: one, second: two, count: 0, row, rows: holdsRows ? new ChurnMap() : null, had: undefined })
+      if (this.#groupsOf !== null) this.#connect(group)
     }
     this.#touch(group)
     if (group.rows === null) group.count++
-    else group.count = group.rows.set(keyOf(row), row).size
+    else {
+      const key = keyOf(row)
+      if (group.rows.get(key) !== undefined) group.rows.delete(key)
+      group.rows.add(key, row)
+      group.count = group.rows.size
+    }
   }
 
   #remove(row: Row): void {

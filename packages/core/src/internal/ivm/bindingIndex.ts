@@ -13,6 +13,7 @@ import type { Value } from "../../data/Value.ts"
 import { type Expression, typeOf } from "../../query/Plan.ts"
 import * as Semantics from "../../query/Semantics.ts"
 import * as ColumnType from "../../schema/ColumnType.ts"
+import { ChurnMap } from "../churnMap.ts"
 import { columnComparison, mentions } from "./conjuncts.ts"
 import { hashOf, type HashKey, type Scalar, tuple } from "./hashKey.ts"
 import { type Entry, type Interval, IntervalTree } from "./intervalTree.ts"
@@ -87,7 +88,7 @@ const noRow: Row = {}
 const noBound: Bound = { parameters: {}, principal: {} }
 
 export class BindingIndex<B extends Indexed> {
-  readonly #groups = new Map<HashKey, Array<B> | IntervalTree<B>>()
+  readonly #groups = new ChurnMap<HashKey, Array<B> | IntervalTree<B>>()
   readonly #entries = new Map<B, ReadonlyArray<readonly [IntervalTree<B>, HashKey, Entry<B>]>>()
   readonly #keyOf: (row: Row, bound: Bound) => HashKey | undefined
   readonly #keysOf: ReadonlyArray<(row: Row, bound: Bound) => HashKey | undefined>
@@ -113,7 +114,7 @@ export class BindingIndex<B extends Indexed> {
     if (range === null) {
       for (const key of this.#keys(binding.bound)) {
         const group = this.#groups.get(key) as Array<B> | undefined
-        if (group === undefined) this.#groups.set(key, [binding])
+        if (group === undefined) this.#groups.add(key, [binding])
         else group.push(binding)
       }
       return
@@ -123,7 +124,7 @@ export class BindingIndex<B extends Indexed> {
     const entries: Array<readonly [IntervalTree<B>, HashKey, Entry<B>]> = []
     for (const key of this.#keys(binding.bound)) {
       let tree = this.#groups.get(key) as IntervalTree<B> | undefined
-      if (tree === undefined) this.#groups.set(key, tree = new IntervalTree<B>(range.compare))
+      if (tree === undefined) this.#groups.add(key, tree = new IntervalTree<B>(range.compare))
       entries.push([tree, key, tree.insert(interval, binding)])
     }
     this.#entries.set(binding, entries)

@@ -5,6 +5,7 @@
  */
 import type { Bound } from "../../change/Range.ts"
 import type { Row } from "../../data/Row.ts"
+import { ChurnMap } from "../churnMap.ts"
 import type { Occurrence, Turn } from "./exists.ts"
 import type { HashKey } from "./hashKey.ts"
 
@@ -12,11 +13,11 @@ const noRow: Row = {}
 
 export class ByBound<A extends { readonly bound: Bound }> {
   readonly all = new Set<A>()
-  readonly #by = new Map<Occurrence, Map<HashKey, Set<A>>>()
+  readonly #by = new Map<Occurrence, ChurnMap<HashKey, Set<A>>>()
 
   constructor(occurrences: ReadonlyArray<Occurrence>) {
     for (const root of occurrences) {
-      for (const occurrence of root.all()) if (occurrence.boundPairs.length > 0) this.#by.set(occurrence, new Map())
+      for (const occurrence of root.all()) if (occurrence.boundPairs.length > 0) this.#by.set(occurrence, new ChurnMap())
     }
   }
 
@@ -26,7 +27,7 @@ export class ByBound<A extends { readonly bound: Bound }> {
       const key = occurrence.boundKey(noRow, item.bound)
       if (key === undefined) continue
       const group = groups.get(key)
-      if (group === undefined) groups.set(key, new Set([item]))
+      if (group === undefined) groups.add(key, new Set([item]))
       else group.add(item)
     }
   }

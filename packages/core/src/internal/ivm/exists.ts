@@ -197,9 +197,9 @@ export class Occurrence {
   }
 
   /** The groups that can admit outer rows for these values. */
-  admitting(bound: Bound): ReadonlyMap<HashKey, Group> {
+  admitting(bound: Bound): { readonly size: number; readonly values: () => Iterable<Group> } {
     const key = this.boundKey(noRow, bound)
-    return key !== undefined && this.shared.arrangement.groups.get(key) || new Map()
+    return key !== undefined && this.shared.arrangement.groups.get(key) || new Map<HashKey, Group>()
   }
 
   flipped({ group, had, has }: Flip): void {
@@ -217,7 +217,7 @@ export class Occurrence {
 
   #middleRows(inner: Row): Iterable<Row> {
     const key = this.#middleKey(inner)
-    return key !== undefined && this.#middle!.arrangement.groups.get("")?.get(key)?.rows!.values() || []
+    return key === undefined ? [] : this.#middle!.arrangement.groups.get("")?.get(key)?.rows!.values() ?? []
   }
 
   /** Says what turning the middle rows (null: all of them) of `parent` means to the outermost one. */

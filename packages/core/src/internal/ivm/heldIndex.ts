@@ -4,21 +4,22 @@
  * Time: O(1) per call. Memory: one entry per row, however many bindings hold it.
  */
 import type { Row } from "../../data/Row.ts"
+import { ChurnMap } from "../churnMap.ts"
 import type { HashKey } from "./hashKey.ts"
 import type { Held } from "./rows.ts"
 
 export class HeldIndex {
-  readonly #groups = new Map<HashKey, Set<Held>>()
+  readonly #groups = new ChurnMap<HashKey, ChurnMap<Held, Held>>()
   /** A row with NULL in its key is counted too: it may change. */
-  readonly #entries = new Map<Held, { key: HashKey | undefined; uses: number }>()
+  readonly #entries = new ChurnMap<Held, { key: HashKey | undefined; uses: number }>()
   readonly #keyOf: (row: Row) => HashKey | undefined
 
   constructor(keyOf: (row: Row) => HashKey | undefined) {
     this.#keyOf = keyOf
   }
 
-  get(key: HashKey): ReadonlySet<Held> | undefined {
-    return this.#groups.get(key)
+  get(key: HashKey): Iterable<Held> {
+    return this.#groups.get(key)?.values() ?? []
   }
 
   add(held: Held): void {
@@ -28,7 +29,7 @@ export class HeldIndex {
       return
     }
     const key = this.#keyOf(held.row)
-    this.#entries.set(held, { key, uses: 1 })
+    this.#entries.add(held, { key, uses: 1 })
     this.#put(key, held)
   }
 
@@ -52,9 +53,9 @@ export class HeldIndex {
 
   #put(key: HashKey | undefined, held: Held): void {
     if (key === undefined) return
-    const group = this.#groups.get(key)
-    if (group === undefined) this.#groups.set(key, new Set([held]))
-    else group.add(held)
+    let group = this.#groups.get(key)
+    if (group === undefined) this.#groups.add(key, group = new ChurnMap())
+    group.add(held, held)
   }
 
   #take(key: HashKey | undefined, held: Held): void {

@@ -11,6 +11,7 @@ import type { Row } from "../../data/Row.ts"
 import type { Value } from "../../data/Value.ts"
 import type * as Graph from "../../ivm/Graph.ts"
 import type { Shape } from "../../query/Shape.ts"
+import { ChurnMap } from "../churnMap.ts"
 import type { CompiledShape } from "./compiledShape.ts"
 import type { Log } from "./log.ts"
 import type { Reads } from "./reads.ts"
@@ -33,7 +34,7 @@ export class Live implements Graph.Binding {
   readonly key: string
   readonly compiled: CompiledShape
   readonly bound: Bound
-  readonly members: Map<Key, Held> | null
+  readonly members: ChurnMap<Key, Held> | null
   readonly window: Window | null
   ready = false
   uses = 1
@@ -57,7 +58,7 @@ export class Live implements Graph.Binding {
     this.key = key
     this.compiled = compiled
     this.bound = bound
-    this.members = limit === null ? new Map() : null
+    this.members = limit === null ? new ChurnMap() : null
     this.window = limit === null ? null : new Window(limit, margin, compiled.orderFor(bound), compiled)
     this.boundary = limit === null ? undefined : null
     this.#mayRepeat = limit !== null
@@ -81,12 +82,12 @@ export class Live implements Graph.Binding {
   }
 
   holds(held: Held): boolean {
-    return this.members === null ? this.window!.find(held, held.row) >= 0 : this.members.has(held.key)
+    return this.members === null ? this.window!.find(held, held.row) >= 0 : this.members.get(held.key) !== undefined
   }
 
   /** Whether it is in the result as subscribers see it. */
   shows(held: Held): boolean {
-    if (this.members !== null) return this.members.has(held.key)
+    if (this.members !== null) return this.members.get(held.key) !== undefined
     const index = this.window!.find(held, held.row)
     return index >= 0 && index < this.window!.limit
   }
@@ -127,7 +128,7 @@ export class Live implements Graph.Binding {
 
   /** A row that was read passes; there is no limit. */
   take(held: Held): void {
-    if (!this.members!.has(held.key)) this.#add(held)
+    if (this.members!.get(held.key) === undefined) this.#add(held)
   }
 
   /** A row that did not change does not pass any more. */
@@ -137,7 +138,7 @@ export class Live implements Graph.Binding {
   }
 
   #add(held: Held): void {
-    this.members!.set(held.key, held)
+    this.members!.add(held.key, held)
     this.compiled.retain(held)
     if (this.wasTold) this.#open().push(held.key, null, held.row)
     else if (!this.isTouched) this.compiled.services.touch(this)

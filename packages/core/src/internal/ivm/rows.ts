@@ -9,6 +9,7 @@
 import type { Key } from "../../data/Key.ts"
 import type { Row } from "../../data/Row.ts"
 import type { Value } from "../../data/Value.ts"
+import { ChurnMap } from "../churnMap.ts"
 
 export interface Held {
   readonly key: Key
@@ -17,7 +18,7 @@ export interface Held {
 }
 
 export class Rows {
-  readonly byKey = new Map<Key, Held>()
+  readonly byKey = new ChurnMap<Key, Held>()
   readonly keyOf: (row: Row) => Key
   readonly #columns: ReadonlyArray<string>
 
@@ -33,7 +34,7 @@ export class Rows {
   }
 
   retain(held: Held): void {
-    if (held.uses++ === 0) this.byKey.set(held.key, held)
+    if (held.uses++ === 0) this.byKey.add(held.key, held)
   }
 
   release(held: Held): void {
