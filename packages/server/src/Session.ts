@@ -338,7 +338,8 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
               peer: socket,
               atLeast: known?.position ?? 0,
               superseded: () => act(Conversation.end(state, 4001, "The client has connected again.")),
-              overrun: () => fail("LimitExceeded", "Too many outcomes wait: read them, and acknowledge them.")
+              overrun: () => fail("LimitExceeded", "Too many outcomes wait: read them, and acknowledge them."),
+              outpaced: () => fail("ServerFailure", "This server has not seen yet what you have: connect again.")
             })
             say({
               type: "welcome",

@@ -149,11 +149,13 @@ const client = (hub: Hub.Hub, name: string, options: { readonly atLeast?: number
   let to = 0
   let resyncs = 0
   let superseded = false
+  let outpaced = false
   const connection = hub.connect({
     client: name,
     atLeast: options.atLeast ?? 0,
     superseded: () => void (superseded = true),
     overrun: () => {},
+    outpaced: () => void (outpaced = true),
     peer: {
       buffered: () => options.blocked?.() === true ? Infinity : 0,
       send: (message) => {
@@ -188,6 +190,7 @@ const client = (hub: Hub.Hub, name: string, options: { readonly atLeast?: number
     to: () => to,
     resyncs: () => resyncs,
     superseded: () => superseded,
+    outpaced: () => outpaced,
     bindings, opened,
     rows: (id: number) => opened.has(id) ? [...bindings.get(opened.get(id)!)!.values()].toSorted(byText) : undefined
   }
@@ -370,6 +373,17 @@ it("P8 nothing is sent before the engine is where the client has been", () => {
   assert.lengthOf(one.frames, 0)
   step(() => {})
   assert.deepStrictEqual([one.to(), one.rows(1)], [3, [["1", "a", 1]]])
+})
+
+it("P8 a client that the engine does not catch up with is told so, not held for ever", () => {
+  const { graph, hub, pass } = setup()
+  const early = client(hub, "early", { atLeast: 2 })
+  const ahead = client(hub, "ahead", { atLeast: 1000 })
+  for (const one of [early, ahead]) one.connection.received([])
+  hub.stepped(...graph.step(() => {}), [], undefined)
+  pass(10_000)
+  hub.sweep()
+  assert.deepStrictEqual([early.outpaced(), ahead.outpaced(), ahead.frames.length], [false, true, 0])
 })
 
 it("P9 a stalled client is given merged frames when it drains; past the bound it starts over", () => {

@@ -81,6 +81,8 @@ export interface Limits {
   readonly windowBytes: number
   /** Bindings and gates that nobody watches live on for `windowMillis`, but not more of them than this. */
   readonly idleBindings: number
+  /** How long a connection waits for the engine to be where its client has been. */
+  readonly behindMillis: number
 }
 
 export const defaultLimits: Limits = {
@@ -89,7 +91,8 @@ export const defaultLimits: Limits = {
   gatherMillis: 4,
   windowMillis: 60_000,
   windowBytes: 64 * 1024 * 1024,
-  idleBindings: 10_000
+  idleBindings: 10_000,
+  behindMillis: 10_000
 }
 
 interface Entry {
@@ -221,6 +224,8 @@ export interface Hub {
     readonly superseded: () => void
     /** Called when its receipts are too many to be kept: it should be ended. */
     readonly overrun: () => void
+    /** Called when the engine is not where the client has been, and has had time: it should be ended. */
+    readonly outpaced: () => void
   }) => Connection
   readonly stepped: (
     pass: Pass,
@@ -230,7 +235,7 @@ export interface Hub {
   ) => void
   readonly filled: (pass: Pass) => void
   readonly restarted: () => void
-  /** Forgets what is older than the window. */
+  /** Forgets what is older than the window, and gives up what waits for too long. */
   readonly sweep: () => void
   readonly stats: () => Stats
 }
@@ -268,7 +273,7 @@ export const make = (environment: Environment): Hub => {
   const clients = new Map<string, ConnectionState>()
   const connections = new Set<ConnectionState>()
   /** Those that wait until the engine is at a position that their client has already seen. */
-  const behind = new Map<ConnectionState, Position>()
+  const behind = new Map<ConnectionState, { readonly at: Position; readonly since: number; readonly outpaced: () => void }>()
   const retained: Array<Retained> = []
   let retainedFrom = 0
   let windowBytes = 0
@@ -698,7 +703,7 @@ export const make = (environment: Environment): Hub => {
   }
 
   const catchUp = (position: Position) => {
-    for (const [connection, at] of behind) {
+    for (const [connection, { at }] of behind) {
       if (position < at) continue
       behind.delete(connection)
       letGo(connection)
@@ -787,6 +792,12 @@ export const make = (environment: Environment): Hub => {
   }
 
   const sweep = () => {
+    const late = now() - limits.behindMillis
+    for (const [connection, { outpaced, since }] of behind) {
+      if (since > late) continue
+      behind.delete(connection)
+      outpaced()
+    }
     const until = now() - limits.windowMillis
     while (retainedFrom < retained.length && retained[retainedFrom]!.at <= until) forget()
     const idle: Array<Channel> = []
@@ -804,7 +815,7 @@ export const make = (environment: Environment): Hub => {
     })
   }
 
-  const connect: Hub["connect"] = ({ atLeast, client, overrun, peer, superseded }) => {
+  const connect: Hub["connect"] = ({ atLeast, client, outpaced, overrun, peer, superseded }) => {
     const connection: ConnectionState = {
       peer, client, superseded, overrun, members: new Map(), subscriptions: new Map(), holds: 1, dirty: [], pendingBytes: 0, receipts: [],
       delivered: new Map(), receiptBytes: 0, pressed: false, resync: undefined, lastFrame: -Infinity,
@@ -814,7 +825,7 @@ export const make = (environment: Environment): Hub => {
     clients.get(client)?.superseded()
     clients.set(client, connection)
     if (source.position() < atLeast) {
-      behind.set(connection, atLeast)
+      behind.set(connection, { at: atLeast, since: now(), outpaced })
       hold(connection)
     }
     return {
