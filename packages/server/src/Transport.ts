@@ -114,6 +114,8 @@ const acceptor = (session: Session["Service"]) => {
     socket.once("close", () => onClose())
     server.handleUpgrade(request, socket, head, (ws): void => {
       close = () => ws.close(1001, "going away")
+      // A peer that does not answer the close keeps its socket no longer than this.
+      const endSoon = () => void setTimeout(() => ws.terminate(), 2000).unref()
       const handle = session.open({
         send: (message) => {
           if (ws.readyState === ws.OPEN) ws.send(message, { binary: false })
@@ -124,8 +126,7 @@ const acceptor = (session: Session["Service"]) => {
           // Else its answer is not read.
           ws.resume()
           ws.close(code, reason.slice(0, 100))
-          // A peer that does not answer the close keeps its socket no longer than this.
-          setTimeout(() => ws.terminate(), 2000).unref()
+          endSoon()
         }
       }, {
         headers: headersOf(request),
@@ -138,7 +139,7 @@ const acceptor = (session: Session["Service"]) => {
       })
       ws.on("close", handle.closed)
       // What is wrong with the protocol closes the socket by itself.
-      ws.on("error", () => {})
+      ws.on("error", endSoon)
       socket.on("drain", handle.drained)
     })
     return { close: () => close() }

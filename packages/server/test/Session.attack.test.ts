@@ -114,6 +114,53 @@ describe("P12 a connection's failure is its own", () => {
   })
 })
 
+describe("P12 bytes that are no protocol end their own connection", () => {
+  const upgrade = (more = "", path = "/sync") =>
+    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${more}\r\n`
+  /** A client's frame, masked with zeros. */
+  const frame = (first: number, body: Buffer | string, length: ReadonlyArray<number> = [0x80 | Buffer.from(body).length]) =>
+    Buffer.concat([Buffer.from([first, ...length, 0, 0, 0, 0]), Buffer.from(body)])
+  const raw: ReadonlyArray<{ readonly what: string; readonly bytes: ReadonlyArray<string | Buffer> }> = [
+    { what: "a target that is no path", bytes: ["GET // HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"] },
+    { what: "an upgrade of a target that is no path", bytes: [upgrade("", "//")] },
+    { what: "an upgrade elsewhere", bytes: [upgrade("", "/elsewhere")] },
+    { what: "another method", bytes: ["POST /sync HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"] },
+    { what: "no HTTP", bytes: ["\u0016\u0003\u0001\u0002\u0000\r\n\r\n"] },
+    { what: "a bad key", bytes: [upgrade().replace("dGhl", "!")] },
+    { what: "an old version", bytes: [upgrade().replace("Version: 13", "Version: 1")] },
+    { what: "another protocol", bytes: [upgrade().replace("websocket", "h2c")] },
+    { what: "a frame that is not masked", bytes: [upgrade(), Buffer.from([0x81, 1, 65])] },
+    { what: "a compressed frame that was not agreed on", bytes: [upgrade("Sec-WebSocket-Extensions: permessage-deflate\r\n"), frame(0xc1, "abc")] },
+    { what: "text that is not UTF-8", bytes: [upgrade(), frame(0x81, Buffer.from([0xff, 0xfe]))] },
+    { what: "a continuation of nothing", bytes: [upgrade(), frame(0x80, "abc")] },
+    { what: "a length beyond all bounds", bytes: [upgrade(), frame(0x81, "", [0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])] },
+    { what: "a ping that is too long", bytes: [upgrade(), frame(0x89, "", [0xfe, 0x01, 0x00])] },
+    { what: "a close code that is none", bytes: [upgrade(), frame(0x88, Buffer.from([0, 1]))] },
+    { what: "very many fragments", bytes: [upgrade(), Buffer.concat(Array.from({ length: 100_000 }, (_, i) => frame(i === 0 ? 0x01 : 0x00, "a")))] }
+  ]
+
+  it.each(raw)("$what", async ({ bytes }) => {
+    await new Promise<void>((resolve, reject) => {
+      const socket = connectTcp(server.port, "127.0.0.1", async () => {
+        const [first, ...rest] = bytes
+        socket.write(first!)
+        for (const more of rest) {
+          await new Promise((resolve) => socket.once("data", resolve))
+          socket.write(more)
+        }
+      })
+      socket.on("data", () => {})
+      socket.on("error", () => {})
+      socket.on("close", () => resolve())
+      socket.setTimeout(8000, () => {
+        socket.destroy()
+        reject(new Error("the connection stays open"))
+      })
+    })
+    await stillServes()
+  })
+})
+
 describe("P9 a connection's memory is bounded", () => {
   it("what is said before welcome", async () => {
     const client = await connect(server.url)
