@@ -52,7 +52,7 @@ const limitsOf = (options: Options): Internal.Limits => {
   }
 }
 
-/** Commits whose frame was never sent here, remembered no longer than for this many. */
+/** Commits without a frame, or frames without a commit here, are remembered no longer than for this many. */
 const maxCommitted = 10_000
 
 export const layer = (contract: Contract.Any, options: Options = {}): Layer.Layer<Hub, never, Authorization | Engine | Telemetry | Writer> =>
@@ -62,6 +62,8 @@ export const layer = (contract: Contract.Any, options: Options = {}): Layer.Laye
     const { receipts } = yield* Writer
     const fork = Effect.runForkWith(yield* Effect.context<never>())
     const committed = new Map<string, number>()
+    /** Whose frame was faster than the answer to their COMMIT. */
+    const early = new Set<string>()
     let failed: (message: string) => void = () => {}
     const hub = Internal.make({
       source: engine,
@@ -76,9 +78,14 @@ export const layer = (contract: Contract.Any, options: Options = {}): Layer.Laye
         telemetry.count("frameBytes", bytes)
       },
       answered: (client, seq) => {
-        const at = committed.get(`${client} ${seq}`)
-        if (at === undefined) return
-        committed.delete(`${client} ${seq}`)
+        const key = `${client} ${seq}`
+        const at = committed.get(key)
+        if (at === undefined) {
+          early.add(key)
+          if (early.size > maxCommitted) early.delete(early.keys().next().value!)
+          return
+        }
+        committed.delete(key)
         telemetry.observe("commitToPatch", telemetry.now() - at)
       },
       resynced: (reason) => telemetry.count("resyncs", 1, { reason })
@@ -105,7 +112,9 @@ export const layer = (contract: Contract.Any, options: Options = {}): Layer.Laye
       connect: hub.connect,
       stats: hub.stats,
       committed: (client, seq) => {
-        committed.set(`${client} ${seq}`, telemetry.now())
+        const key = `${client} ${seq}`
+        if (early.delete(key)) return telemetry.observe("commitToPatch", 0)
+        committed.set(key, telemetry.now())
         if (committed.size > maxCommitted) committed.delete(committed.keys().next().value!)
       },
       onFailure: (run) => {

@@ -1,4 +1,5 @@
 import type { ErrorCode } from "@headwater/core/Message"
+import { Metric } from "effect"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { Hub } from "../src/Hub.ts"
 import { Board, Mailer } from "./board.ts"
@@ -171,6 +172,25 @@ describe("access", () => {
     assert.notInclude(JSON.stringify(bob.messages), "new@example.com")
   })
 
+  it("P7 a mask that turns without its row sends the row again in that step, to those for whom it turns", async () => {
+    const bob = await enter(server, "bob", [["users", {}]])
+    const eve = await enter(server, "eve", [["users", {}]])
+    const mails = (client: Client) => client.rows(0)!.map((row) => row[2])
+    const { email } = (await server.query("select email from users where id = 'ann'"))[0]
+    assert.deepStrictEqual([mails(bob), mails(eve)], [[null, "bob@example.com", null], [null, null, null]])
+    const frames = () => bob.messages.filter((message) => message.type === "frame")
+    const before = frames().length
+    await server.query("insert into collaborators values ('staff', 'bob')")
+    await bob.until(() => frames().length > before)
+    assert.deepStrictEqual(mails(bob), [email, "bob@example.com", null])
+    assert.deepStrictEqual(await run(bob, 1, "readUser", { id: "ann" }), { type: "success", value: { id: "ann", name: "Ann", email } })
+    await server.query("delete from collaborators where project_id = 'staff'")
+    await bob.until(() => mails(bob)[0] === null)
+    assert.deepStrictEqual((await run(bob, 2, "readUser", { id: "ann" })).value.email, null)
+    assert.deepStrictEqual(mails(eve), [null, null, null])
+    assert.notInclude(JSON.stringify(eve.messages), "@example.com")
+  })
+
   it("P7 a revoked collaborator's rows leave in the frame of that step, and come back in another", async () => {
     await server.query("insert into collaborators values ('q', 'eve')")
     const eve = await enter(server, "eve", [["tasks", { projectId: "q" }], ["allTasks", {}], ["topTasks", { projectId: "q" }]])
@@ -266,6 +286,22 @@ describe("connections", () => {
     assert.isBelow(frames, 250, `${frames} frames for 300 steps`)
     await server.query("update app.tasks set title = 'two' where id = 2")
   }, 60_000)
+})
+
+it("what it does can be measured", async () => {
+  const measure = async () => new Map((await server.runtime.runPromise(Metric.snapshot)).map((metric) => [metric.id, metric.state as any]))
+  const before = await measure()
+  const ann = await enter(server, "ann", [["tasks", { projectId: "p" }]])
+  await run(ann, 1, "setRank", { id: 1, rank: Math.random() })
+  // Its answer comes after that of the first.
+  await run(ann, 2, "setRank", { id: 1, rank: Math.random() })
+  const after = await measure()
+  for (const id of ["headwater_steps_total", "headwater_changes_total", "headwater_frames_total", "headwater_frame_bytes_total"]) {
+    assert.isAbove(after.get(id).count, before.get(id)?.count ?? 0, id)
+  }
+  for (const id of ["headwater_mutation_ms", "headwater_step_changes", "headwater_fanout_ms", "headwater_commit_to_patch_ms"]) {
+    assert.isAbove(after.get(id).count, before.get(id)?.count ?? 0, id)
+  }
 })
 
 describe("bad input", () => {

@@ -27,8 +27,11 @@ export class Me extends Principal.make<Me>()("board/Me", { userId: Column.text, 
 const isCollaborator = (projectId: Expr.Expr<string>) =>
   Query.from(Collaborator).where((c) => c.projectId.eq(projectId).and(c.userId.eq(Me.expr.userId))).exists()
 
+/** Who is of the staff sees everybody's mail address. */
+const isStaff = () => Query.from(Collaborator).where((c) => c.projectId.eq("staff").and(c.userId.eq(Me.expr.userId))).exists()
+
 const access = [
-  Access.make(User, { read: true, columns: { email: { read: (u) => u.id.eq(Me.expr.userId), mask: null } } }),
+  Access.make(User, { read: true, columns: { email: { read: (u) => u.id.eq(Me.expr.userId).or(isStaff()), mask: null } } }),
   Access.make(Project, { read: (p) => isCollaborator(p.id), insert: true }),
   Access.make(Collaborator, { read: (c) => c.userId.eq(Me.expr.userId), insert: (c) => isCollaborator(c.projectId) }),
   Access.make(Task, {
