@@ -19,6 +19,6 @@ it("is a Map, whatever comes and goes", () => {
     }
     assert.strictEqual(map.size, model.size, `HEADWATER_SEED=${seed}`)
     assert.strictEqual(map.get(key), model.get(key))
-    if (i % 50 === 0) assert.deepStrictEqual(new Set(map.values()), new Set(model.values()))
+    if (i % 50 === 0) assert.deepStrictEqual(Array.from(map.values(), ({ n }) => n).sort((a, b) => a - b), Array.from(model.values(), ({ n }) => n).sort((a, b) => a - b))
   }
 })
