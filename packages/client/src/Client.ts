@@ -116,6 +116,8 @@ export const make = <C extends Contract.Any, R = never>(contract: C, options: Op
   Effect.gen(function*() {
     const context = yield* Effect.context<R>()
     const storage = yield* Persistence
+    const loaded = storage.load()
+    const stored = loaded instanceof Promise ? yield* Effect.promise(() => loaded) : loaded
     const tracer = yield* Effect.tracer
     const { token } = options
     const runFork = Effect.runForkWith(context)
@@ -126,6 +128,7 @@ export const make = <C extends Contract.Any, R = never>(contract: C, options: Op
         token: token === undefined || typeof token === "string" ? () => token : () => Effect.runPromiseWith(context)(token),
         optimistic: optimisticEffect.make(contract, (options.optimistic ?? {}) as optimisticEffect.Handlers),
         storage,
+        stored,
         environment: {
           ...platform(Context.get(context, WebSocketConstructor)),
           report: (error) => void runFork(Effect.logError("A subscriber or a service of the client failed", error)),

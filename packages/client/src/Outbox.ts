@@ -92,9 +92,13 @@ interface Item {
   sentOn: number
 }
 
+/** Those with a number first; what was parked has lost its place. */
+const inOrder = (items: ReadonlyArray<Item>): Array<Item> =>
+  [...items].sort((a, b) => (a.entry.seq ?? Infinity) - (b.entry.seq ?? Infinity) || a.entry.id - b.entry.id)
+
 export const make = (stored: Stored): Outbox => {
   let { acknowledged, client } = stored
-  let items: Array<Item> = stored.entries.map((entry) => ({ entry, connections: entry.seq === null ? 0 : 1, sentOn: 0 }))
+  let items: Array<Item> = inOrder(stored.entries.map((entry) => ({ entry, connections: entry.seq === null ? 0 : 1, sentOn: 0 })))
   let nextId = 1 + Math.max(0, ...stored.entries.map(({ id }) => id))
   let nextSeq = 1 + Math.max(acknowledged, ...stored.entries.map(({ seq }) => seq ?? 0))
   let renewing = stored.isSpent
@@ -215,7 +219,7 @@ export const make = (stored: Stored): Outbox => {
         const status = unknown.has(item.entry.name) ? "parked" : "queued"
         if (status !== item.entry.status) change(item, { status })
       }
-      items = items.filter(({ entry }) => entry.seq !== null).concat(items.filter(({ entry }) => entry.seq === null).sort((a, b) => a.entry.id - b.entry.id))
+      items = inOrder(items)
       return rejectDoomed()
     },
     take(limit) {

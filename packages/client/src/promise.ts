@@ -117,6 +117,7 @@ export const createClient = <C extends Contract.Any>(contract: C, options: Optio
       }
     }]])),
     storage: memoryStorage.make(),
+    stored: undefined,
     environment: platform(options.WebSocket)
   })
   const close = () => {

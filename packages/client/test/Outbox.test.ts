@@ -122,6 +122,23 @@ describe("Outbox", () => {
     assert.strictEqual(names(outbox.take(10)), "1b")
   })
 
+  it("P4 numbers that were given in another order than mutations were written are found again after a restart", () => {
+    const outbox = make()
+    const a = add(outbox, "a")
+    add(outbox, "b")
+    outbox.welcome(1, ["a"])
+    outbox.take(10)
+    outbox.disconnected()
+    outbox.welcome(2, [])
+    assert.strictEqual(names(outbox.take(10)), "1b 2a")
+    const { acknowledged, client, isSpent, put } = outbox.takeChange()!
+    const restored = Outbox.make({ acknowledged, client, isSpent, entries: [...put].sort((x, y) => x.id - y.id) })
+    restored.welcome(2, [])
+    assert.isFalse(restored.mustRenew)
+    assert.strictEqual(names(restored.take(10)), "1b 2a")
+    assert.strictEqual(a, 1)
+  })
+
   it("what another user wrote is not sent as this one", () => {
     const outbox = make()
     const a = add(outbox, "a")

@@ -83,7 +83,9 @@ export interface Options {
   readonly url: string
   readonly token: () => string | undefined | Promise<string | undefined>
   readonly optimistic: { readonly [mutation: string]: Optimistic | undefined }
-  readonly storage: Storage
+  readonly storage: Pick<Storage, "commit">
+  /** What the storage held. */
+  readonly stored: Outbox.Stored | undefined
   readonly environment: Environment
   /** Around the application of a frame; for tracing. */
   readonly onApply?: OnApply
@@ -177,7 +179,7 @@ export const make = (options: Options): Engine => {
   let principal: object | undefined
   let principalText = ""
   const replica = Replica.make(Object.fromEntries(Object.entries(tables).map(([name, table]) => [name, compile.tableRows(table)])))
-  let outbox = Outbox.make({ client: env.newId(), acknowledged: 0, isSpent: false, entries: [] })
+  const outbox = Outbox.make(options.stored ?? { client: env.newId(), acknowledged: 0, isSpent: false, entries: [] })
   const calls = new Map<number, Call>()
 
   // The connection.
@@ -791,26 +793,14 @@ export const make = (options: Options): Engine => {
 
   const closedError = syncError(new SyncError.Closed({ message: "The client was closed." }))
 
-  const begin = (stored: Outbox.Stored | undefined) => {
-    if (closed) return
-    if (stored !== undefined) restore(stored)
-    dispatch({ type: "start" })
+  for (const entry of outbox.entries) {
+    const definition = contract.mutations[entry.name]
+    const decoded = definition === undefined ? undefined : Mutation.decodePayload(definition, entry.payload)
+    if (definition === undefined || decoded?.ok !== true) continue
+    calls.set(entry.id, { definition, payload: decoded.value, resolve: () => undefined })
+    changed(replica.mutate(entry.id, runner(entry.name, decoded.value)))
   }
-
-  const restore = (stored: Outbox.Stored) => {
-    outbox = Outbox.make(stored)
-    for (const entry of outbox.entries) {
-      const definition = contract.mutations[entry.name]
-      const decoded = definition === undefined ? undefined : Mutation.decodePayload(definition, entry.payload)
-      if (definition === undefined || decoded?.ok !== true) continue
-      calls.set(entry.id, { definition, payload: decoded.value, resolve: () => undefined })
-      changed(replica.mutate(entry.id, runner(entry.name, decoded.value)))
-    }
-  }
-
-  const loaded = storage.load()
-  if (loaded instanceof Promise) void loaded.then(begin, env.report)
-  else begin(loaded)
+  dispatch({ type: "start" })
 
   return {
     query,
