@@ -11,6 +11,10 @@
  *
  * Tables need REPLICA IDENTITY FULL, which `install` sets: a step has whole rows, also of what an update or delete took away.
  *
+ * The log does not have everything: rows that ALTER TABLE or VACUUM FULL rewrites, a partition truncated alone or attached, what
+ * happens to a table while it is not published. So the catalog is looked at whenever the log describes a table (which it does
+ * before the next write after anything was done to it), and whenever the lease is renewed; what is found begins a new slot.
+ *
  * Reads: a read locks its tables, takes its snapshot and notes where the log ends. It completes once the stream has come
  * that far, so that whatever the snapshot sees can be told apart. That takes a millisecond, but after an asynchronous
  * commit, which the log writes later, unless it is made to; so the read makes it.
@@ -28,6 +32,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
+import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { ChangeSource, ChangeSourceError, CorruptStep, EpochChanged, PositionLost, SourceMisconfigured, SourceUnavailable } from "./ChangeSource.ts"
@@ -120,6 +125,7 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
       const isStored = backlog.bytes + bytes > memoryBytes
       const kept = isStored && bytes <= memoryBytes ? ChangeSet.store(chunks, spool) : chunks
       const id = Snapshot.widen(xid, near)
+      for (const table of truncated) truncates.set(table, endLsn)
       log.append([{ id, position: endLsn, changes: ChangeSet.flat(kept), truncated }])
       remember(positions, `${id}`, endLsn)
       backlog.push({ position: endLsn, transactions: [`${id}`], truncated, chunks: kept }, isStored ? 0 : bytes)
@@ -130,7 +136,13 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   const opened = yield* Deferred.make<void, ChangeSourceError>()
   let system: string | undefined
   let published: Slot.Published | undefined
-  let republished = yield* Deferred.make<void>()
+  /** The positions of each table's last TRUNCATE. */
+  const truncates = new Map<string, Position>()
+  /** Where the log ended before `published` was looked up. */
+  let publishedAt = 0
+  /** Something may have been done to a table: it is time to look. */
+  let isSuspect = false
+  let altered = yield* Deferred.make<ReadonlyArray<string>>()
 
   const foreign = (actual: Epoch) => {
     const message = "The database is not the one that was read so far: it was restored, failed over with loss, or installed anew. Restart the server."
@@ -159,10 +171,19 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
     if (slot === undefined) {
       slot = yield* slots.create(connection)
       note(yield* slots.renew(slot))
-      republished = yield* Deferred.make<void>()
+      altered = yield* Deferred.make<ReadonlyArray<string>>()
+      publishedAt = slot.start
       backlog.begin(slot.start)
     }
-    const assembly = Assembly.make(slots.captured, spool, memoryBytes)
+    const assembly = Assembly.make({
+      tables: slots.captured,
+      spool,
+      memoryBytes,
+      onDescribed() {
+        isSuspect = true
+        backlog.tell()
+      }
+    })
     connected = connection
     yield* Deferred.succeed(opened, undefined)
     const streaming = connection.stream(slots.start(slot, backlog.passed), {
@@ -182,10 +203,10 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
         const failed = new ChangeSourceError({ reason })
         return Effect.andThen(stop(failed), Effect.fail(failed))
       }),
-      Effect.flatMap(Deferred.await(republished), () =>
-        Effect.fail(new ChangeSourceError({
-          reason: new CorruptStep({ table: "", message: "The publication or a partition was changed: some changes may not have been in the log" })
-        })))
+      Effect.flatMap(Deferred.await(altered), (names) => {
+        const message = `${names.join(", ")}: rows may have changed without the log having it: by ALTER TABLE, a rewrite, partitions, or another publication`
+        return Effect.fail(new ChangeSourceError({ reason: new CorruptStep({ table: names[0]!, message }) }))
+      })
     )
   }).pipe(Effect.scoped, Effect.ensuring(Effect.sync(() => void (connected = undefined))))
 
@@ -242,19 +263,57 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
       reason: new PositionLost({ after, message: `The steps after ${after} are no longer held: what was read before must be read again` })
     })
 
-  /** Renews the lease, and looks whether the log still has what it must have. */
+  /** Makes the log be written up to its end, where an asynchronous commit was content not to. */
+  const flush = Effect.ignore(ask(
+    pg,
+    "select set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, 'headwater.flush', '')::text"
+  ))
+
+  /** Completes once the stream has passed that point of the log. */
+  const passed = (end: number, incarnation: number) => {
+    const check = until(() => {
+      if (failure !== undefined) return Effect.fail(failure)
+      if (backlog.incarnation !== incarnation) return Effect.fail(lost(backlog.last))
+      return backlog.passed >= end ? Effect.void : undefined
+    }).pipe(Effect.flatten)
+    const nudged = Effect.timeoutOrElse(check, { duration: flushAfterMillis, orElse: () => Effect.andThen(flush, check) })
+    return backlog.passed >= end ? Effect.void : nudged
+  }
+
+  const inspecting = yield* Semaphore.make(1)
+
+  /** Looks whether the log still has all that happens. */
+  const inspect = Effect.gen(function*() {
+    const { incarnation } = backlog
+    isSuspect = false
+    const before = yield* slots.now
+    const now = yield* Effect.tapError(slots.check, stop)
+    if (now.generation !== published!.generation) yield* foreign(`${system}.${now.generation}`)
+    yield* passed((yield* slots.now).end, incarnation)
+    const names = [...now.signatures].filter(([name, { files, stable }]) => {
+      const old = published!.signatures.get(name)!
+      return stable !== old.stable || files !== old.files && (truncates.get(name) ?? 0) <= publishedAt
+    }).map(([name]) => name)
+    if (names.length > 0) yield* Deferred.succeed(altered, names)
+    published = now
+    publishedAt = before.end
+  }).pipe(inspecting.withPermit)
+
+  /** Renews the lease, and inspects. */
   const renew = Effect.gen(function*() {
     if (slot === undefined || connected === undefined) return
     note(yield* slots.renew(slot))
-    const now = yield* Effect.tapError(slots.check, stop)
-    if (now.generation !== published!.generation) yield* foreign(`${system}.${now.generation}`)
-    if (now.signature !== published!.signature) yield* Deferred.succeed(republished, undefined)
+    yield* inspect
   }).pipe(Effect.catch((error) => Effect.logWarning("The lease of the replication slot could not be renewed, or the publication not be checked", error.message)))
 
   yield* Effect.addFinalizer(() => abandon)
   yield* Effect.forkScoped(Effect.tapCause(run, (cause) => Effect.logFatal("The write-ahead log is read no more", cause)))
   yield* Deferred.await(opened)
   yield* Effect.forkScoped(Effect.repeat(renew, Schedule.spaced(leaseMillis / 3)))
+  yield* Effect.forkScoped(Effect.forever(Effect.gen(function*() {
+    yield* until(() => isSuspect ? true : undefined)
+    yield* Effect.catch(inspect, (error) => Effect.andThen(Effect.logWarning("The tables could not be checked", error.message), Effect.sleep("1 second")))
+  })))
   yield* Effect.forkScoped(Effect.repeat(
     Effect.sync(() => {
       settle()
@@ -285,23 +344,6 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
         return Effect.succeed(steps)
       }))))
     })
-
-  /** Makes the log be written up to its end, where an asynchronous commit was content not to. */
-  const flush = Effect.ignore(ask(
-    pg,
-    "select set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, 'headwater.flush', '')::text"
-  ))
-
-  /** Completes once the stream has passed that point of the log. */
-  const passed = (end: number, incarnation: number) => {
-    const check = until(() => {
-      if (failure !== undefined) return Effect.fail(failure)
-      if (backlog.incarnation !== incarnation) return Effect.fail(lost(backlog.last))
-      return backlog.passed >= end ? Effect.void : undefined
-    }).pipe(Effect.flatten)
-    const nudged = Effect.timeoutOrElse(check, { duration: flushAfterMillis, orElse: () => Effect.andThen(flush, check) })
-    return backlog.passed >= end ? Effect.void : nudged
-  }
 
   const read = (ranges: ReadonlyArray<Range>) =>
     Effect.gen(function*() {

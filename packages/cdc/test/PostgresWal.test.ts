@@ -334,6 +334,57 @@ describe("PostgresWal", () => {
       assert.include(refused.message, "items is not published")
     }).pipe(Effect.scoped))
 
+  it.live("rows that change without the log having it are read again: rewrites, columns made anew, partitions truncated alone", () =>
+    Effect.gen(function*() {
+      const { connect, url } = yield* database
+      const sql = yield* connect
+      yield* sql(`create table parted (id int not null, v text not null, primary key (id)) partition by range (id);
+        create table parted_low partition of parted for values from (0) to (100)`)
+      const Parted = Table.make("parted", { columns: { id: Column.int4, v: Column.text }, primaryKey: ["id"] })
+      const install = Effect.provide(Install.install({ source: "wal", tables: [Item, Parted] }), layerOf(url))
+      yield* install
+      const eager = yield* build(layer(url, [Item, Parted], { lease: "150 millis" }).pipe(quiet))
+      const wal = yield* build(layer(url, [Item, Parted]).pipe(quiet))
+      const whole = (table: string): Range => ({ ...all, table })
+      const rowsOf = (source: ChangeSource["Service"], table: string) =>
+        Effect.scoped(Effect.map(source.read([whole(table)]), (reading) => reading.at(reading.from)[0]!.rows))
+      yield* sql("insert into items values (1, 'a', null); insert into parted values (1, 'a')")
+
+      let hurried = yield* steps(eager)
+      let next = yield* steps(wal)
+      const lost = (step: Effect.Effect<Step, ChangeSourceError | Cause.Done>) =>
+        Effect.gen(function*() {
+          const error = yield* Effect.flip(Effect.forever(step))
+          assert.strictEqual(error._tag === "ChangeSourceError" && error.reason._tag, "PositionLost")
+        })
+      const alterations: ReadonlyArray<readonly [statement: string, table: string, column: string, value: string | null]> = [
+        ["alter table items alter title type text using upper(title)", "items", "title", "A"],
+        ["alter table items drop body; alter table items add body text default 'new'", "items", "body", "new"],
+        ["update parted set v = 'b'; alter table parted_low alter id set default 1; truncate parted_low; insert into parted values (1, 'c')", "parted", "v", "c"]
+      ]
+      for (const [statement, table, column, value] of alterations) {
+        yield* sql(statement)
+        // With a short lease soon, even if nobody writes; else with the next write.
+        yield* lost(hurried)
+        hurried = yield* steps(eager)
+        assert.strictEqual((yield* rowsOf(eager, table))[0]![column], value)
+        yield* sql(`insert into ${table} values (2, 'x'); delete from ${table} where id = 2`)
+        yield* lost(next)
+        next = yield* steps(wal)
+        assert.strictEqual((yield* rowsOf(wal, table))[0]![column], value)
+      }
+
+      // Neither is TRUNCATE a loss, nor what only concerns others.
+      const before = yield* eager.position
+      const [lease] = yield* sql("select min(lease_until)::text as until from headwater.servers")
+      yield* sql("truncate items, parted; alter table items add other int default 1; create index on items (title); insert into items values (3, 'x')")
+      yield* Effect.repeat(sql(`select min(lease_until) > '${lease!["until"]}'::timestamptz + interval '300 milliseconds' as renewed from headwater.servers`), {
+        until: ([row]) => row!["renewed"] as unknown as boolean
+      })
+      const given = yield* Stream.runCollect(Stream.take(eager.steps(before), 1))
+      assert.includeMembers([...given[0]!.truncated], ["items", "parted"])
+    }).pipe(Effect.scoped))
+
   it.live("a read does not wait until the server writes an asynchronous commit to the log by itself", () =>
     Effect.gen(function*() {
       // It would after three times this delay.

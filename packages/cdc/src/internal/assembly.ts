@@ -48,7 +48,15 @@ export interface Assembly {
 }
 
 /** For one connection: the server describes relations anew on each. */
-export const make = (tables: ReadonlyArray<Captured>, spool: Spool, memoryBytes: number): Assembly => {
+export const make = (options: {
+  readonly tables: ReadonlyArray<Captured>
+  readonly spool: Spool
+  /** Of one transaction: what goes beyond is spooled. */
+  readonly memoryBytes: number
+  /** A table was described, for the first time on this connection, or because something was done to it. */
+  readonly onDescribed: () => void
+}): Assembly => {
+  const { memoryBytes, onDescribed, spool, tables } = options
   const equals = new Map(tables.map(({ table }) => [table.tableName, Row.equals(table)]))
   const same: ChangeSet.Same = (table, a, b) => equals.get(table)!(a, b)
   const readers = new Map(tables.map((captured) => [`${captured.schema}.${captured.name}`, reader(captured)]))
@@ -86,6 +94,7 @@ export const make = (tables: ReadonlyArray<Captured>, spool: Spool, memoryBytes:
           const reader = find(message)
           if (reader) {
             reader.bind(message)
+            onDescribed()
             byRelation.set(message, reader)
           }
           return null

@@ -29,8 +29,11 @@ export interface Slot {
 export interface Published {
   /** Of the order of steps in this database. */
   readonly generation: string
-  /** Of what is in the publication: it changed where this did, and some changes may never have been in the log. */
-  readonly signature: string
+  /**
+   * By `Table.tableName`. Where `stable` is another, the table was taken out of the publication, altered, or lost or got partitions;
+   * where `files` is, its rows were rewritten or truncated. Of all that the log has only TRUNCATE, and that of whole tables.
+   */
+  readonly signatures: ReadonlyMap<string, { readonly stable: string; readonly files: string }>
 }
 
 /** A snapshot, and where the log ended after it was taken: what it sees ends at or before that. */
@@ -145,7 +148,7 @@ const cleaning = `with ended as (
   )
   select pg_drop_replication_slot(slot_name)::text from pg_replication_slots join ended on slot = slot_name where database = current_database()`
 
-const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.Any>) {
+const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.Any>): Effect.fn.Return<Published, ChangeSourceError> {
   const [[level]] = (yield* ask("select current_setting('wal_level')")) as unknown as [[string]]
   if (level !== "logical") {
     return yield* Database.misconfigured(
@@ -161,7 +164,8 @@ const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.
   if (source !== "wal") {
     return yield* Database.misconfigured(`Capture by ${source} is installed: run \`headwater install\` for the write-ahead log, or use PostgresTriggers`)
   }
-  const rows = yield* ask(catalog, [JSON.stringify(tables.map(({ tableName }) => Sql.table(tableName)))])
+  const named = tables.map((table) => ({ name: Sql.table(table.tableName), columns: Object.keys(table.columns).map((property) => Sql.columnName(table, property)) }))
+  const rows = yield* ask(catalog, [JSON.stringify(named)])
   const problems: Array<string> = []
   tables.forEach(({ tableName }, i) => {
     const [published, isFull] = rows[i]!
@@ -169,7 +173,7 @@ const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.
     else if (isFull !== "true") problems.push(`${tableName} or one of its partitions leaves old rows out of the log: run \`headwater install\` again, which sets REPLICA IDENTITY FULL`)
   })
   if (problems.length > 0) return yield* Database.misconfigured(`The write-ahead log does not have what is needed:\n  ${problems.join("\n  ")}`)
-  return { generation, signature: rows.map(([, , signature]) => signature).join(";") }
+  return { generation, signatures: new Map(tables.map(({ tableName }, i) => [tableName, { stable: rows[i]![2]!, files: rows[i]![3]! }])) }
 })
 
 const advise = Effect.fnUntraced(function*(ask: Ask) {
@@ -188,10 +192,14 @@ const advise = Effect.fnUntraced(function*(ask: Ask) {
 /** Receipts are only inserted, so that their identity does not matter. */
 const catalog = `select
   (published.oid is not null)::text,
-  (not exists (select from pg_class as part where relreplident <> 'f' and part.oid in (select relid from pg_partition_tree(class.oid) union select class.oid)))::text,
-  concat(published.oid, ':', class.oid, ',', (select string_agg(relid::oid::text, ',' order by relid) from pg_partition_tree(class.oid)))
-  from json_array_elements_text($1::text::json) with ordinality as named(name, rank)
-  left join pg_class as class on class.oid = to_regclass(name)
+  (not exists (select from pg_class as part where part.oid = any (tree.oids) and relreplident <> 'f'))::text,
+  concat(published.oid, ':', class.oid, ':', (select string_agg(concat_ws('.', attnum, atttypid, atttypmod), ',' order by attnum) from pg_attribute
+    where attrelid = class.oid and not attisdropped and attname in (select json_array_elements_text(named.value -> 'columns'))
+  ), ':', array_to_string(tree.oids, ',')),
+  (select coalesce(string_agg(pg_relation_filenode(part)::text, ',' order by part), '') from unnest(tree.oids) as part)
+  from json_array_elements($1::text::json) with ordinality as named(value, rank)
+  left join pg_class as class on class.oid = to_regclass(named.value ->> 'name')
   left join pg_publication on pubname = 'headwater'
   left join pg_publication_rel as published on prpubid = pg_publication.oid and prrelid = class.oid
+  cross join lateral (select array(select relid::oid from pg_partition_tree(class.oid) union select class.oid order by 1) as oids) as tree
   order by rank`
