@@ -114,14 +114,14 @@ const encoder: Hub.Encoder = {
   restarted: () => {}
 }
 
-const setup = (limits: Partial<Hub.Limits> = {}) => {
+const setup = (limits: Partial<Hub.Limits> = {}, masked = encoder.masked) => {
   const graph = fake()
   let time = 0
   const timers: Array<() => void> = []
   const resyncs: Array<string> = []
   const hub = Hub.make({
     source: graph.source,
-    encoder,
+    encoder: { ...encoder, masked },
     limits: { ...Hub.defaultLimits, gatherMillis: 0, ...limits },
     now: () => time,
     later: (_, run) => void timers.push(run),
@@ -447,6 +447,22 @@ it("P10 after the source lost its place, clients get the difference and not the 
   assert.strictEqual(one.to(), 100)
   assert.deepStrictEqual(one.frames[1].patches.map((patch: any) => [patch.reset, patch.rows, patch.remove]), [[undefined, [["t", [["1", "a", 2]]]], ["2"]]])
   assert.deepStrictEqual(one.rows(1), wire(graph.result("a")))
+})
+
+it("P7 a mask that fell while the source had lost its place is in the difference, although its row is the same", () => {
+  let hidden = 0
+  const { fill, graph, hub } = setup({}, () => hidden)
+  graph.rows.set("1", row("1", "a", 1))
+  const one = client(hub, "one")
+  one.connection.subscribe(0, masked, bound("a"), { first: true })
+  one.connection.received([])
+  fill()
+  assert.deepStrictEqual(one.rows(0), [["1", "a", 1]])
+  graph.restart(100)
+  hidden = 1
+  hub.restarted()
+  fill()
+  assert.deepStrictEqual(one.rows(0), [["1", "a", null]])
 })
 
 it("a client that connects again takes over from its older connection", () => {

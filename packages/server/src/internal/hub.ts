@@ -336,11 +336,13 @@ export const make = (environment: Environment): Hub => {
     const rows = new Map(to.rows)
     const add = new Set(to.add)
     const remove = new Set<Key>()
+    // What it looked like is not known where columns are masked: those who read them may be others by now.
+    const { masks } = channel.entry.shape
     for (const row of before) {
       const old = new Map<Key, string>()
       const key = put(channel, old, row)
       if (!add.delete(key)) remove.add(key)
-      else if (rows.get(key) === old.get(key)) rows.delete(key)
+      else if (masks.length === 0 && rows.get(key) === old.get(key)) rows.delete(key)
     }
     return { ...to, reset: false, rows, add, remove }
   }
