@@ -179,6 +179,16 @@ export const endConnection = (client: Client, n: number) =>
      select pg_terminate_backend(pid) from others where i = ${n} % n`
   )
 
+/** What the database's connections do, for reports. */
+export const activity = async (client: Client): Promise<ReadonlyArray<string>> => {
+  const { rows } = await client.query<{ line: string }>(
+    `select concat_ws(' ', pid, application_name, backend_type, state, wait_event_type, wait_event, 'since', now() - state_change,
+       'blocked by', pg_blocking_pids(pid), left(query, 120)) as line
+     from pg_stat_activity where datname = current_database() order by application_name, pid`
+  )
+  return rows.map(({ line }) => `  ${line}`)
+}
+
 /** The same text for equal values, whatever the order of their properties. */
 export const show = (value: unknown): string => {
   if (typeof value === "bigint") return `${value}n`

@@ -6,8 +6,9 @@ import * as Persistence from "@headwater/client/Persistence"
 import { type SyncError, Unauthenticated } from "@headwater/core/SyncError"
 import { Headwater, PostgresWriter } from "@headwater/server"
 import { Effect, Exit, Layer, Scope } from "effect"
-import { HttpRouter, HttpServer } from "effect/http"
+import { HttpRouter } from "effect/http"
 import { createServer } from "node:http"
+import { freePort } from "../postgres.ts"
 import { Board, Me, shared, type User } from "./contract.ts"
 import { connect as connectTo } from "./database.ts"
 import { BoardHandlers } from "./handlers.ts"
@@ -19,7 +20,7 @@ import type { Live, Peer, System } from "./world.ts"
 const authenticate = Headwater.authenticate(Me, ({ token }) =>
   token === undefined ? Effect.fail(new Unauthenticated({ message: "Sign in." })) : Effect.succeed({ userId: token as User["id"] }))
 
-const server = (url: string, source: Source.SourceName, options: Headwater.Options) =>
+const server = (url: string, source: Source.SourceName, port: number, options: Headwater.Options) =>
   HttpRouter.serve(
     Headwater.layerWebSocket({ path: "/sync" }).pipe(
       Layer.provide(Headwater.layer(Board, options)),
@@ -29,15 +30,15 @@ const server = (url: string, source: Source.SourceName, options: Headwater.Optio
       Layer.provide(Source.pgLayer(url))
     ),
     { disableLogger: true, disableListenLog: true }
-  ).pipe(Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1", gracefulShutdownTimeout: 0 })))
+  ).pipe(Layer.provide(NodeHttpServer.layer(createServer, { port, host: "127.0.0.1", gracefulShutdownTimeout: 0 })))
 
 /** A rejection that the schedule provokes. */
 const isExpected = (error: { readonly _tag: string }): boolean =>
   error._tag !== "SyncError" || ["WriteRefused", "DependencyRejected"].includes((error as SyncError).reason._tag)
 
-const connect: System["connect"] = ({ WebSocket, optimistic, url, user }): Peer => {
+const connect: System["connect"] = async ({ WebSocket, optimistic, url, user }): Promise<Peer> => {
   const scope = Effect.runSync(Scope.make())
-  const client = Effect.runSync(Client.make(Board, { url, token: user, ...(optimistic && { optimistic: shared }) }).pipe(
+  const client = await Effect.runPromise(Client.make(Board, { url, token: user, ...(optimistic && { optimistic: shared }) }).pipe(
     Effect.provideService(Client.WebSocketConstructor, WebSocket as never),
     Effect.provide(Persistence.layerMemory),
     Scope.provide(scope)
@@ -60,6 +61,7 @@ const connect: System["connect"] = ({ WebSocket, optimistic, url, user }): Peer 
         onSuccess: () => Effect.succeed("applied" as const),
         onFailure: (error) => isExpected(error) ? Effect.succeed("rejected" as const) : Effect.die(error)
       })),
+    status: () => JSON.stringify(client.sync.connection.snapshot),
     pending: () => client.sync.pending.snapshot.length,
     close: () => Effect.runPromise(Scope.close(scope, Exit.void))
   }
@@ -81,7 +83,16 @@ export const make = (url: string, source: Source.SourceName, options: Headwater.
       Layer.provide(CommitSignal.layerMemory),
       Layer.provide(Source.pgLayer(url))
     ))))
-    const { address } = yield* Effect.provide(HttpServer.HttpServer, yield* Layer.build(server(url, source, options)))
-    if (address._tag === "UnixPathAddress") return yield* Effect.die("no port")
-    return { ...collected, port: address.port, path: "/sync", connect } satisfies System
+    const port = yield* Effect.promise(freePort)
+    let running: Scope.Closeable | undefined
+    const stop = Effect.suspend(() => running === undefined ? Effect.void : Scope.close(running, Exit.void))
+    const start = Effect.gen(function*() {
+      running = yield* Scope.make()
+      yield* Layer.buildWithScope(server(url, source, port, options), running)
+    })
+    yield* start
+    yield* Effect.addFinalizer(() => stop)
+    return {
+      ...collected, port, path: "/sync", connect, startServer: () => Effect.runPromise(start), stopServer: () => Effect.runPromise(stop)
+    } satisfies System
   })

@@ -19,6 +19,8 @@ export interface Peer {
   readonly mutate: (name: string, payload: object) => Promise<"applied" | "rejected">
   /** Mutations not yet answered. */
   readonly pending: () => number
+  /** For reports. */
+  readonly status: () => string
   readonly close: () => Promise<void>
 }
 
@@ -32,11 +34,15 @@ export interface Live {
 export interface System {
   readonly port: number
   readonly path: string
-  readonly connect: (options: { readonly url: string; readonly user: string; readonly WebSocket: new(url: string, protocols?: string | Array<string>) => object; readonly optimistic: boolean }) => Peer
+  readonly connect: (options: { readonly url: string; readonly user: string; readonly WebSocket: new(url: string, protocols?: string | Array<string>) => object; readonly optimistic: boolean }) => Promise<Peer>
   /** What a change source of its own has delivered so far. */
   readonly steps: ReadonlyArray<Fold>
   readonly start: number
   readonly epoch: string
+  /** Ends the server in an orderly way. */
+  readonly stopServer: () => Promise<void>
+  /** Starts another one on the same port. */
+  readonly startServer: () => Promise<void>
   /** The first position that includes a transaction. */
   readonly positionOf: (transaction: string) => Promise<number>
 }
@@ -98,6 +104,8 @@ export const run = async (
   const logs = new Map<string, ReadonlyArray<string>>()
   const participants: Array<Participant> = []
 
+  const main = await Database.connect(url)
+
   // Whoever waits is woken by whatever happens.
   let wake: ReadonlyArray<() => void> = []
   const happened = () => {
@@ -111,7 +119,10 @@ export const run = async (
       const state = condition()
       if (state === true) return
       const left = deadline - performance.now()
-      if (left <= 0) throw new Error(`waited in vain until ${what}: ${state}`)
+      if (left <= 0) {
+        const activity = await Database.activity(main)
+        throw new Error([`waited in vain until ${what}: ${state}`, ...waiting(), "the database's connections:", ...activity].join("\n"))
+      }
       let timer: NodeJS.Timeout | undefined
       await new Promise<void>((resolve) => {
         wake = [...wake, resolve]
@@ -120,6 +131,13 @@ export const run = async (
       clearTimeout(timer)
     }
   }
+
+  /** What clients said and heard last whose mutations run. */
+  const waiting = () =>
+    participants.filter(({ running }) => running > 0).flatMap(({ ill, link, name, peer, running }) => [
+      `${name}: ${running} mutations, ${peer.pending()} pending, ${peer.status()}, ${link.connections()} connections, ${ill > 0 ? "ill" : "well"}`,
+      ...logs.get(name)!.slice(-8).map((message) => `  ${message.slice(0, 600)}`)
+    ])
 
   for (const { name, optimistic, user } of cast) {
     const link = await Network.link(system.port, system.path)
@@ -165,7 +183,7 @@ export const run = async (
         happened()
       }
     }
-    const peer = system.connect({ url: link.url, user: Schedule.users[user]!, WebSocket: Network.tapped(tap), optimistic })
+    const peer = await system.connect({ url: link.url, user: Schedule.users[user]!, WebSocket: Network.tapped(tap), optimistic })
     const participant: Participant = { name, user, link, peer, wire, live, running: 0, ill: 0 }
     participants.push(participant)
   }
@@ -235,7 +253,6 @@ export const run = async (
     if (participant.link.cut(afterBytes)) counts.cuts++
   }
 
-  const main = await Database.connect(url)
   let marks = 0
 
   /** Everything comes to rest, and everybody shows what the database holds. */
@@ -267,6 +284,7 @@ export const run = async (
   let commits: ReadonlyArray<Fold> = []
   try {
     for (const participant of participants) open(participant, "marks", {})
+    const restartAt = 200 + random.int(ticks - 400)
     for (let tick = 1; tick <= ticks; tick++) {
       const participant = participants[random.int(cast.length)]
       const dice = participant === undefined ? random.pick([30, 31, 32, 33, 50, 51, 52, 81, 86]) : random.int(100)
@@ -327,6 +345,13 @@ export const run = async (
       for (const each of participants) if (each.ill > 0 && --each.ill === 0) {
         if (random.chance(0.3)) cut(each, 0)
         heal(each)
+      }
+      if (tick === restartAt) {
+        for (const each of writers) finish(each)
+        await system.stopServer()
+        // A process that ends takes its sockets along.
+        for (const { link } of participants) link.cut(0)
+        await system.startServer()
       }
       if (tick === ticks) {
         await rest()
