@@ -1,11 +1,9 @@
 /** The sync server: Headwater's Layers, this board's handlers, and who is calling. */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
-import * as PostgresCommitSignal from "@headwater/cdc/PostgresCommitSignal"
-import * as PostgresTriggers from "@headwater/cdc/PostgresTriggers"
-import * as PostgresWal from "@headwater/cdc/PostgresWal"
+import { PostgresCommitSignal, PostgresTriggers, PostgresWal } from "@headwater/cdc"
 import { Unauthenticated } from "@headwater/core"
-import { Headwater, PostgresWriter } from "@headwater/server"
+import { Engine, Headwater, PostgresWriter } from "@headwater/server"
 import { Effect, Layer, Redacted, Schema } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { SqlClient } from "effect/sql"
@@ -48,7 +46,15 @@ const Source = Layer.unwrap(Effect.gen(function*() {
   return source === "wal" ? PostgresWal.layer(tables) : PostgresTriggers.layer(tables)
 }))
 
-const Sync = Layer.mergeAll(Headwater.layerWebSocket({ path: "/sync" }), Headwater.layerHealth()).pipe(
+/** The database turned out to be another one (restored, say): only a new process can follow it. */
+const Watch = Layer.effectDiscard(Effect.flatMap(Engine.Engine, ({ failure }) =>
+  failure.pipe(
+    Effect.catch((error) => Effect.logError(error.message)),
+    Effect.andThen(Effect.sync(() => process.exit(1))),
+    Effect.forkScoped
+  )))
+
+const Sync = Layer.mergeAll(Headwater.layerWebSocket({ path: "/sync" }), Headwater.layerHealth(), Watch).pipe(
   Layer.provide(Headwater.layer(Board)),
   Layer.provide([BoardHandlers, Authentication, PostgresWriter.layer]),
   Layer.provide(Source),

@@ -1,6 +1,5 @@
 /** Before the server starts: waits for the database, makes the board's tables in its own one, and installs change capture. */
-import * as Catalog from "@headwater/cdc/Catalog"
-import * as Install from "@headwater/cdc/Install"
+import { Catalog, Install } from "@headwater/cdc"
 import { Data, Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { readFileSync } from "node:fs"
