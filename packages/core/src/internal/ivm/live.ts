@@ -189,29 +189,41 @@ export class Live implements Graph.Binding {
       const added = this.members === null ? this.rows() : Array.from(this.members.values(), ({ row }) => row)
       return { binding: this, reset: true, added, changed: none, removed: none, boundary: this.boundary }
     }
+    if (log === null) {
+      return boundary === undefined ? null : { binding: this, reset: false, added: none, changed: none, removed: none, boundary }
+    }
+    const delta = mayRepeat ? this.#net(log, waited, boundary) : this.#sum(log, boundary)
+    this.compiled.services.giveLog(log)
+    return delta
+  }
+
+  /** Of a log without repeated keys. */
+  #sum({ slots, used }: Log, boundary: Graph.Delta["boundary"]): Graph.Delta {
     let added: Array<Row> | undefined
     let changed: Array<Row> | undefined
     let removed: Array<Key> | undefined
-    if (log !== null) {
-      const { rows } = this.compiled.table
-      // A row that left and came back while the binding waited may be masked otherwise by now, and nobody was told.
-      const resends = waited && this.compiled.shape.masks.length > 0
-      if (mayRepeat) {
-        log.net((key, before, after) => {
-          if (before === null) {
-            if (after !== null) added = append(added, after)
-          } else if (after === null) removed = append(removed, key)
-          else if (resends || !rows.same(before, after)) changed = append(changed, after)
-        })
-      } else {
-        log.forEach((key, before, after) => {
-          if (after === null) removed = append(removed, key)
-          else if (before === null) added = append(added, after)
-          else changed = append(changed, after)
-        })
-      }
-      this.compiled.services.giveLog(log)
+    for (let i = 0; i < used; i += 3) {
+      const after = slots[i + 2] as Row | null
+      if (after === null) removed = append(removed, slots[i] as Key)
+      else if (slots[i + 1] === null) added = append(added, after)
+      else changed = append(changed, after)
     }
+    return { binding: this, reset: false, added: added ?? none, changed: changed ?? none, removed: removed ?? none, boundary }
+  }
+
+  #net(log: Log, waited: boolean, boundary: Graph.Delta["boundary"]): Graph.Delta | null {
+    let added: Array<Row> | undefined
+    let changed: Array<Row> | undefined
+    let removed: Array<Key> | undefined
+    const { rows } = this.compiled.table
+    // A row that left and came back while the binding waited may be masked otherwise by now, and nobody was told.
+    const resends = waited && this.compiled.shape.masks.length > 0
+    log.net((key, before, after) => {
+      if (before === null) {
+        if (after !== null) added = append(added, after)
+      } else if (after === null) removed = append(removed, key)
+      else if (resends || !rows.same(before, after)) changed = append(changed, after)
+    })
     return added === undefined && changed === undefined && removed === undefined && boundary === undefined
       ? null
       : { binding: this, reset: false, added: added ?? none, changed: changed ?? none, removed: removed ?? none, boundary }

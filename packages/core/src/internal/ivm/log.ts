@@ -10,44 +10,44 @@ import type { Row } from "../../data/Row.ts"
 export type Each = (key: Key, before: Row | null, after: Row | null) => void
 
 export class Log {
-  /** Three slots an entry. */
-  readonly #slots: Array<Key | Row | null> = []
-  #used = 0
+  /** Three slots an entry, those up to `used`. */
+  readonly slots: Array<Key | Row | null> = []
+  used = 0
 
   get isEmpty(): boolean {
-    return this.#used === 0
+    return this.used === 0
   }
 
   get length(): number {
-    return this.#used / 3
+    return this.used / 3
   }
 
   push(key: Key, before: Row | null, after: Row | null): void {
-    const slots = this.#slots
-    const used = this.#used
+    const slots = this.slots
+    const used = this.used
     slots[used] = key
     slots[used + 1] = before
     slots[used + 2] = after
-    this.#used = used + 3
+    this.used = used + 3
   }
 
   clear(): void {
-    const slots = this.#slots
+    const slots = this.slots
     if (slots.length > 300) slots.length = 0
-    else for (let i = 0; i < this.#used; i++) slots[i] = null
-    this.#used = 0
+    else for (let i = 0; i < this.used; i++) slots[i] = null
+    this.used = 0
   }
 
   /** Entry by entry. */
   forEach(each: Each): void {
-    const slots = this.#slots
-    for (let i = 0; i < this.#used; i += 3) each(slots[i] as Key, slots[i + 1] as Row | null, slots[i + 2] as Row | null)
+    const slots = this.slots
+    for (let i = 0; i < this.used; i += 3) each(slots[i] as Key, slots[i + 1] as Row | null, slots[i + 2] as Row | null)
   }
 
   /** Key by key. O(entries). */
   net(each: Each): void {
-    const slots = this.#slots
-    const used = this.#used
+    const slots = this.slots
+    const used = this.used
     if (used <= 3 || used === 6 && slots[0] !== slots[3]) return this.forEach(each)
     const lasts = new Map<Key, number>()
     for (let i = 0; i < used; i += 3) lasts.set(slots[i] as Key, i)
