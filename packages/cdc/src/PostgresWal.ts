@@ -125,7 +125,7 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
       const isStored = backlog.bytes + bytes > memoryBytes
       const kept = isStored && bytes <= memoryBytes ? ChangeSet.store(chunks, spool) : chunks
       const id = Snapshot.widen(xid, near)
-      for (const table of truncated) truncates.set(table, endLsn)
+      for (const table of truncated) truncates.set(table, id)
       log.append([{ id, position: endLsn, changes: ChangeSet.flat(kept), truncated }])
       remember(positions, `${id}`, endLsn)
       backlog.push({ position: endLsn, transactions: [`${id}`], truncated, chunks: kept }, isStored ? 0 : bytes)
@@ -136,10 +136,8 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   const opened = yield* Deferred.make<void, ChangeSourceError>()
   let system: string | undefined
   let published: Slot.Published | undefined
-  /** The positions of each table's last TRUNCATE. */
-  const truncates = new Map<string, Position>()
-  /** Where the log ended before `published` was looked up. */
-  let publishedAt = 0
+  /** The transactions that truncated each table last. */
+  const truncates = new Map<string, Snapshot.TransactionId>()
   /** Something may have been done to a table: it is time to look. */
   let isSuspect = false
   let altered = yield* Deferred.make<ReadonlyArray<string>>()
@@ -167,12 +165,14 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
       published = yield* Effect.tapError(slots.check, stop)
       epoch ??= `${system}.${published.generation}`
       if (epoch !== `${system}.${published.generation}`) return yield* foreign(`${system}.${published.generation}`)
-    }
-    if (slot === undefined) {
       slot = yield* slots.create(connection)
+      // Whatever was done to a table meanwhile may be in the stream, or not: the next slot is one that nothing was done to.
+      for (let last = published; hasChanged(last, published = yield* slots.check); last = published) {
+        yield* abandon
+        slot = yield* slots.create(connection)
+      }
       note(yield* slots.renew(slot))
       altered = yield* Deferred.make<ReadonlyArray<string>>()
-      publishedAt = slot.start
       backlog.begin(slot.start)
     }
     const assembly = Assembly.make({
@@ -286,17 +286,17 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
   const inspect = Effect.gen(function*() {
     const { incarnation } = backlog
     isSuspect = false
-    const before = yield* slots.now
     const now = yield* Effect.tapError(slots.check, stop)
     if (now.generation !== published!.generation) yield* foreign(`${system}.${now.generation}`)
     yield* passed((yield* slots.now).end, incarnation)
     const names = [...now.signatures].filter(([name, { files, stable }]) => {
       const old = published!.signatures.get(name)!
-      return stable !== old.stable || files !== old.files && (truncates.get(name) ?? 0) <= publishedAt
+      const emptied = truncates.get(name)
+      const isEmptied = emptied !== undefined && !Snapshot.sees(old.snapshot, emptied)
+      return stable !== old.stable || files !== old.files && !isEmptied
     }).map(([name]) => name)
     if (names.length > 0) yield* Deferred.succeed(altered, names)
     published = now
-    publishedAt = before.end
   }).pipe(inspecting.withPermit)
 
   /** Renews the lease, and inspects. */
@@ -413,6 +413,12 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
 
 const ask = (pg: PgClient.PgClient, statement: string, parameters: ReadonlyArray<unknown> = []) =>
   Effect.mapError(Database.query(pg, statement, parameters), Database.failed)
+
+const hasChanged = (from: Slot.Published, to: Slot.Published): boolean =>
+  [...to.signatures].some(([name, { files, stable }]) => {
+    const old = from.signatures.get(name)!
+    return stable !== old.stable || files !== old.files
+  })
 
 const defaultMemoryBytes = 64 * 1024 * 1024
 

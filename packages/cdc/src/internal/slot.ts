@@ -33,7 +33,14 @@ export interface Published {
    * By `Table.tableName`. Where `stable` is another, the table was taken out of the publication, altered, or lost or got partitions;
    * where `files` is, its rows were rewritten or truncated. Of all that the log has only TRUNCATE, and that of whole tables.
    */
-  readonly signatures: ReadonlyMap<string, { readonly stable: string; readonly files: string }>
+  readonly signatures: ReadonlyMap<string, Signature>
+}
+
+export interface Signature {
+  readonly stable: string
+  readonly files: string
+  /** What it was looked up in. */
+  readonly snapshot: Snapshot.Snapshot
 }
 
 /** A snapshot, and where the log ended after it was taken: what it sees ends at or before that. */
@@ -173,7 +180,7 @@ const check = Effect.fnUntraced(function*(ask: Ask, tables: ReadonlyArray<Table.
     else if (isFull !== "true") problems.push(`${tableName} or one of its partitions leaves old rows out of the log: run \`headwater install\` again, which sets REPLICA IDENTITY FULL`)
   })
   if (problems.length > 0) return yield* Database.misconfigured(`The write-ahead log does not have what is needed:\n  ${problems.join("\n  ")}`)
-  return { generation, signatures: new Map(tables.map(({ tableName }, i) => [tableName, { stable: rows[i]![2]!, files: rows[i]![3]! }])) }
+  return { generation, signatures: new Map(tables.map(({ tableName }, i) => [tableName, { stable: rows[i]![2]!, files: rows[i]![3]!, snapshot: Snapshot.parse(rows[i]![4]!) }])) }
 })
 
 const advise = Effect.fnUntraced(function*(ask: Ask) {
@@ -196,7 +203,8 @@ const catalog = `select
   concat(published.oid, ':', class.oid, ':', (select string_agg(concat_ws('.', attnum, atttypid, atttypmod), ',' order by attnum) from pg_attribute
     where attrelid = class.oid and not attisdropped and attname in (select json_array_elements_text(named.value -> 'columns'))
   ), ':', array_to_string(tree.oids, ',')),
-  (select coalesce(string_agg(pg_relation_filenode(part)::text, ',' order by part), '') from unnest(tree.oids) as part)
+  (select coalesce(string_agg(part.relfilenode::text, ',' order by part.oid), '') from pg_class as part where part.oid = any (tree.oids)),
+  pg_current_snapshot()::text
   from json_array_elements($1::text::json) with ordinality as named(value, rank)
   left join pg_class as class on class.oid = to_regclass(named.value ->> 'name')
   left join pg_publication on pubname = 'headwater'
