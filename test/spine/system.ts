@@ -21,16 +21,14 @@ const authenticate = Headwater.authenticate(Me, ({ token }) =>
   token === undefined ? Effect.fail(new Unauthenticated({ message: "Sign in." })) : Effect.succeed({ userId: token as User["id"] }))
 
 const server = (url: string, source: Source.SourceName, port: number, options: Headwater.Options) =>
-  HttpRouter.serve(
-    Headwater.layerWebSocket({ path: "/sync" }).pipe(
-      Layer.provide(Headwater.layer(Board, options)),
-      Layer.provide([BoardHandlers, authenticate]),
-      Layer.provide([Source.layer(source), PostgresWriter.layer]),
-      Layer.provide(CommitSignal.layerMemory),
-      Layer.provide(Source.pgLayer(url))
-    ),
-    { disableLogger: true, disableListenLog: true }
-  ).pipe(Layer.provide(NodeHttpServer.layer(createServer, { port, host: "127.0.0.1", gracefulShutdownTimeout: 0 })))
+  HttpRouter.serve(Headwater.layerWebSocket({ path: "/sync" }), { disableLogger: true, disableListenLog: true }).pipe(
+    Layer.provide(NodeHttpServer.layer(createServer, { port, host: "127.0.0.1", gracefulShutdownTimeout: 0 })),
+    Layer.provide(Headwater.layer(Board, options)),
+    Layer.provide([BoardHandlers, authenticate]),
+    Layer.provide([Source.layer(source), PostgresWriter.layer]),
+    Layer.provide(CommitSignal.layerMemory),
+    Layer.provide(Source.pgLayer(url))
+  )
 
 /** A rejection that the schedule provokes. */
 const isExpected = (error: { readonly _tag: string }): boolean =>

@@ -54,15 +54,18 @@ const Watch = Layer.effectDiscard(Effect.flatMap(Engine.Engine, ({ failure }) =>
     Effect.forkScoped
   )))
 
-const Sync = Layer.mergeAll(Headwater.layerWebSocket({ path: "/sync" }), Headwater.layerHealth(), Watch).pipe(
-  Layer.provide(Headwater.layer(Board)),
+const Sync = Headwater.layer(Board).pipe(
   Layer.provide([BoardHandlers, Authentication, PostgresWriter.layer]),
   Layer.provide(Source),
   Layer.provide(PostgresCommitSignal.layer)
 )
 
-const Server = HttpRouter.serve(Layer.mergeAll(Sync, Sessions), { disableLogger: true }).pipe(
+const Routes = Layer.mergeAll(Headwater.layerWebSocket({ path: "/sync" }), Headwater.layerHealth(), Watch, Sessions)
+
+const Server = HttpRouter.serve(Routes, { disableListenLog: true, disableLogger: true }).pipe(
   Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: settings.syncPort, gracefulShutdownTimeout: "5 seconds" })),
+  // Before the port is open: until there are routes nobody answers, and who connects waits.
+  Layer.provide(Sync),
   Layer.provide(PgClient.layer({ url: Redacted.make(settings.databaseUrl), applicationName: "board", maxConnections: 4 }))
 )
 
