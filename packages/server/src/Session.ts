@@ -191,6 +191,8 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         let queued = 0
         let writing = false
         let greeting: Fiber.Fiber<void> | undefined
+        /** Whether it is the application's turn, which may take for ever. */
+        let authenticating = false
         let unread = 0
 
         /** Frames are held back from a socket that is full. Answers are not: who asks for them and does not read them goes. */
@@ -323,7 +325,9 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
             }
             refusals = yield* compare(hello)
             const bearer = /^Bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "")?.[1]
+            authenticating = true
             const who = yield* authenticate({ headers: request.headers, address: request.address, token: hello.token ?? bearer })
+            authenticating = false
             const claim = yield* writer.claim(hello.client, who.identity)
             if (state.phase !== "greeting") return
             caller = who
@@ -393,7 +397,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         const finish = () => {
           open.delete(one)
           connection?.close()
-          greeting?.interruptUnsafe()
+          if (authenticating) greeting?.interruptUnsafe()
         }
         open.add(one)
         if (draining) {
