@@ -53,9 +53,10 @@ const here = path.dirname(fileURLToPath(import.meta.url))
 let stopping = false
 const running = new Map<string, ChildProcess>()
 
-/** Exit code 78 (EX_CONFIG) means that trying again cannot help. */
+/** Exit code 78 (EX_CONFIG) means that trying again cannot help; nor does it where a process never came far. */
 const supervise = (name: string, file: string, onReady?: () => void) => {
   let failures = 0
+  let hasWorked = false
   const start = () => {
     const started = Date.now()
     const child = spawn(process.execPath, ["--conditions=source", "--disable-warning=ExperimentalWarning", path.join(here, file)], {
@@ -65,12 +66,19 @@ const supervise = (name: string, file: string, onReady?: () => void) => {
       stdio: ["ignore", "inherit", "inherit", "ipc"]
     })
     running.set(name, child)
-    child.once("message", () => onReady?.())
+    child.once("message", () => {
+      if (!hasWorked) onReady?.()
+      hasWorked = true
+    })
     child.once("exit", (code, signal) => {
       running.delete(name)
       if (stopping) return
       if (code === 78) return void stop(1)
       failures = Date.now() - started > 5_000 ? 0 : failures + 1
+      if (!hasWorked && failures === 3) {
+        console.error(`[start] ${name} ended with ${signal ?? code} three times in a row: giving up, see above`)
+        return void stop(1)
+      }
       const wait = Math.min(100 * 2 ** failures, 5_000)
       console.error(`[start] ${name} ended with ${signal ?? code}; starting it again`)
       setTimeout(() => stopping || start(), wait)
@@ -92,7 +100,10 @@ const stop = (code: number) => {
   }
   next()
 }
-process.once("SIGINT", () => stop(0))
+process.once("SIGINT", () => {
+  console.error("\n[start] stopping")
+  stop(0)
+})
 process.once("SIGTERM", () => stop(0))
 
 let ready = 0

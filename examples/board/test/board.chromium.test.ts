@@ -97,7 +97,7 @@ for (const source of ["wal", "triggers"] as const) {
       for (const n of [1, 2, 3]) await add(ada, "Doing", `Work ${n}`)
       await settled(ada)
       await card(ada, "Warn when a mooring").dragTo(column(ada, "Doing"))
-      await ada.getByText("Moving a card was taken back").waitFor()
+      await ada.getByText("Moving “Warn when a mooring is double booked” was taken back").waitFor()
       await shows(ada, "To do", "Warn when a mooring is double booked")
       if (process.env["SCREENSHOTS"] && source === "wal") await ada.screenshot({ path: path.join(images, "rejected.png") })
       await ada.getByRole("button", { name: "Dismiss" }).click()

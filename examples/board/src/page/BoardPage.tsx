@@ -1,4 +1,4 @@
-import { useLiveQuery } from "@headwater/client/react"
+import { useConnection, useLiveQuery } from "@headwater/client/react"
 import { useState } from "react"
 import type { Project } from "../contract/tables.ts"
 import type { BoardClient } from "./client.ts"
@@ -19,6 +19,11 @@ export const BoardPage = ({ client, onSignOut, session }: {
   const [chosen, setChosen] = useState<Project["id"] | null>(null)
   const project = projects?.find((p) => p.id === chosen) ?? projects?.[0]
   const me = people?.find((person) => person.id === session.userId) ?? null
+  const { status } = useConnection(client)
+  const signOut = () => {
+    forgetSession()
+    onSignOut()
+  }
   return (
     <div className="page">
       <Sidebar
@@ -28,22 +33,23 @@ export const BoardPage = ({ client, onSignOut, session }: {
         projects={projects ?? []}
         current={project?.id ?? null}
         onChoose={setChosen}
-        onSignOut={() => {
-          forgetSession()
-          onSignOut()
-        }}
+        onSignOut={signOut}
       />
       <main className="board">
-        <ConnectionBar client={client} />
-        {project && (
-          <>
-            <ProjectHead key={`head ${project.id}`} client={client} project={project} people={people ?? []} mine={project.ownerId === session.userId} />
-            <Columns key={project.id} client={client} project={project} people={people ?? []} />
-          </>
+        <header className="board-head">
+          {project && <ProjectHead key={project.id} client={client} project={project} people={people ?? []} mine={project.ownerId === session.userId} />}
+          <ConnectionBar client={client} />
+        </header>
+        {status === "unauthenticated" && (
+          <p className="notice" role="alert">
+            The server does not know this session any more. <button className="link" onClick={signOut}>Sign in again</button>
+          </p>
         )}
+        {project && <Columns key={project.id} client={client} project={project} people={people ?? []} />}
+        {projects === undefined && status === "offline" && <p className="empty">The server does not answer yet.</p>}
         {projects?.length === 0 && <p className="empty">No projects yet: make one on the left.</p>}
       </main>
-      <Rejections client={client} />
+      <Rejections client={client} project={project} />
     </div>
   )
 }

@@ -1,14 +1,18 @@
-import { useState } from "react"
+import { useLayoutEffect, useRef, useState } from "react"
+import { flushSync } from "react-dom"
 import type { Card, User } from "../contract/tables.ts"
 import { Avatar } from "./Avatar.tsx"
 import type { BoardClient } from "./client.ts"
 
-/** A card: drag it, or move it with the arrow keys; click its title to edit it in place. */
-export const CardView = ({ card, client, onDrag, onDropBefore, onStep, people }: {
+/** A card: drag it, or move it with the arrow keys; click its title, or press Enter, to edit it in place. */
+export const CardView = ({ card, client, onDrag, onDropBefore, onShift, onStep, people }: {
   readonly card: Card
   readonly client: BoardClient
   readonly onDrag: (id: Card["id"] | null) => void
   readonly onDropBefore: () => void
+  /** Along its column. */
+  readonly onShift: (by: 1 | -1) => void
+  /** To the next column. */
   readonly onStep: (by: 1 | -1) => void
   readonly people: ReadonlyArray<User>
 }) => {
@@ -19,8 +23,23 @@ export const CardView = ({ card, client, onDrag, onDropBefore, onStep, people }:
     if (draft !== null && draft.trim() !== "" && draft.trim() !== card.title) void client.renameCard({ id: card.id, title: draft })
     setDraft(null)
   }
+  const element = useRef<HTMLLIElement>(null)
+  /** By key: the focus goes back to the card, which the next key is for. */
+  const endEditing = (end: () => void) => {
+    flushSync(end)
+    element.current?.focus()
+  }
+  const keys: { readonly [key: string]: () => void } = {
+    ArrowRight: () => onStep(1),
+    ArrowLeft: () => onStep(-1),
+    ArrowDown: () => onShift(1),
+    ArrowUp: () => onShift(-1),
+    Enter: () => setDraft(card.title),
+    Delete: () => void client.deleteCard({ id: card.id })
+  }
   return (
     <li
+      ref={element}
       className={`card${over ? " over" : ""}`}
       data-card={card.id}
       draggable={draft === null}
@@ -41,27 +60,22 @@ export const CardView = ({ card, client, onDrag, onDropBefore, onStep, people }:
       }}
       onKeyDown={(event) => {
         if (event.target !== event.currentTarget) return
-        if (event.key === "ArrowRight") onStep(1)
-        if (event.key === "ArrowLeft") onStep(-1)
-        if (event.key === "Enter") setDraft(card.title)
-        if (event.key === "Delete") void client.deleteCard({ id: card.id })
+        const action = keys[event.key]
+        if (action === undefined || event.altKey || event.ctrlKey || event.metaKey) return
+        // Neither scrolls, nor types into the field that Enter opens.
+        event.preventDefault()
+        action()
       }}
     >
       {draft === null
         ? <button className="title" onClick={() => setDraft(card.title)}>{card.title}</button>
         : (
-          <input
-            className="title"
-            autoFocus
-            aria-label="Title"
+          <TitleField
             value={draft}
-            maxLength={200}
-            onChange={(event) => setDraft(event.target.value)}
+            onChange={setDraft}
             onBlur={save}
-            onKeyDown={(event) => {
-              if (event.key === "Enter") save()
-              if (event.key === "Escape") setDraft(null)
-            }}
+            onEnter={() => endEditing(save)}
+            onEscape={() => endEditing(() => setDraft(null))}
           />
         )}
       <div className="card-foot">
@@ -79,5 +93,44 @@ export const CardView = ({ card, client, onDrag, onDropBefore, onStep, people }:
         <button className="delete" aria-label={`Delete ${card.title}`} onClick={() => void client.deleteCard({ id: card.id })}>×</button>
       </div>
     </li>
+  )
+}
+
+/** As high as its text, so that a card looks the same while it is edited. */
+const TitleField = ({ onBlur, onChange, onEnter, onEscape, value }: {
+  readonly onBlur: () => void
+  readonly onChange: (value: string) => void
+  readonly onEnter: () => void
+  readonly onEscape: () => void
+  readonly value: string
+}) => {
+  const field = useRef<HTMLTextAreaElement>(null)
+  useLayoutEffect(() => {
+    const { style } = field.current!
+    style.height = "auto"
+    style.height = `${field.current!.scrollHeight}px`
+  }, [value])
+  return (
+    <textarea
+      ref={field}
+      className="title"
+      autoFocus
+      aria-label="Title"
+      rows={1}
+      value={value}
+      maxLength={200}
+      onFocus={(event) => event.target.setSelectionRange(value.length, value.length)}
+      // A title is one line; what is pasted may be more.
+      onChange={(event) => onChange(event.target.value.replace(/\s*\n\s*/g, " "))}
+      onBlur={onBlur}
+      onKeyDown={(event) => {
+        // Enter and Escape that an input method takes are not for the card.
+        if (event.nativeEvent.isComposing) return
+        if (event.key === "Escape") onEscape()
+        if (event.key !== "Enter") return
+        event.preventDefault()
+        onEnter()
+      }}
+    />
   )
 }

@@ -1,14 +1,17 @@
 import { useLiveQuery } from "@headwater/client/react"
-import { useState } from "react"
+import { useEffect, useRef, useState } from "react"
 import { type Card, type Project, type Status, statuses, type User } from "../contract/tables.ts"
 import { CardView } from "./CardView.tsx"
 import type { BoardClient } from "./client.ts"
 
 const names: Record<Status, string> = { backlog: "Backlog", doing: "Doing", done: "Done", todo: "To do" }
 
-/** A rank between two neighbours; beyond the last one where there is none. */
-const between = (before: number | undefined, after: number | undefined) =>
-  before === undefined ? (after === undefined ? 0 : after - 1) : after === undefined ? before + 1 : (before + after) / 2
+/** A rank between two neighbours; beyond the last one where there is none. By chance, so that two people never choose the same one. */
+const between = (before: number | undefined, after: number | undefined) => {
+  const part = 0.4 + Math.random() / 5
+  if (before === undefined) return (after ?? 0) - 2 * part
+  return after === undefined ? before + 2 * part : before + (after - before) * part
+}
 
 export const Columns = ({ client, people, project }: {
   readonly client: BoardClient
@@ -19,23 +22,34 @@ export const Columns = ({ client, people, project }: {
   const [dragged, setDragged] = useState<Card["id"] | null>(null)
   const inColumn = (status: Status) => cards?.filter((card) => card.status === status) ?? []
 
+  /** A card that was put somewhere by key, to be looked at there: React makes a new element for it in another column. */
+  const placed = useRef<{ readonly id: Card["id"]; readonly rank: number; readonly focus: boolean } | null>(null)
+  useEffect(() => {
+    const { focus, id, rank } = placed.current ?? {}
+    if (!cards?.some((card) => card.id === id && card.rank === rank)) return
+    placed.current = null
+    const element = document.querySelector<HTMLElement>(`[data-card="${id}"]`)
+    if (focus) element?.focus({ preventScroll: true })
+    element?.scrollIntoView({ block: "nearest", inline: "nearest" })
+  }, [cards])
+
   /** Puts a card before `next`, or at the column's end. */
-  const move = (id: Card["id"], status: Status, next: Card | undefined) => {
+  const move = (id: Card["id"], status: Status, next: Card | undefined, focus = false) => {
     // A card that leaves its column takes the end of its drag along.
     setDragged(null)
     if (next?.id === id) return
     const others = inColumn(status).filter((card) => card.id !== id)
     const at = next === undefined ? others.length : others.findIndex((card) => card.id === next.id)
-    void client.moveCard({ id, status, rank: between(others[at - 1]?.rank, others[at]?.rank) })
+    const rank = between(others[at - 1]?.rank, others[at]?.rank)
+    if (focus) placed.current = { id, rank, focus }
+    void client.moveCard({ id, status, rank })
   }
-  const add = (status: Status, title: string) =>
-    client.createCard({
-      id: crypto.randomUUID() as Card["id"],
-      projectId: project.id,
-      rank: between(inColumn(status).at(-1)?.rank, undefined),
-      status,
-      title
-    })
+  const add = (status: Status, title: string) => {
+    const id = crypto.randomUUID() as Card["id"]
+    const rank = between(inColumn(status).at(-1)?.rank, undefined)
+    placed.current = { id, rank, focus: false }
+    void client.createCard({ id, projectId: project.id, rank, status, title })
+  }
   return (
     <div className="columns" data-state={state}>
       {statuses.map((status, index) => {
@@ -46,10 +60,10 @@ export const Columns = ({ client, people, project }: {
             status={status}
             count={held.length}
             dragging={dragged !== null}
-            onAdd={(title) => void add(status, title)}
+            onAdd={(title) => add(status, title)}
             onDrop={() => dragged !== null && move(dragged, status, undefined)}
           >
-            {held.map((card) => (
+            {held.map((card, at) => (
               <CardView
                 key={card.id}
                 card={card}
@@ -57,9 +71,12 @@ export const Columns = ({ client, people, project }: {
                 people={people}
                 onDrag={setDragged}
                 onDropBefore={() => dragged !== null && move(dragged, status, card)}
+                onShift={(by) => {
+                  if (held[at + by] !== undefined) move(card.id, status, held[by === 1 ? at + 2 : at - 1], true)
+                }}
                 onStep={(by) => {
                   const to = statuses[index + by]
-                  if (to !== undefined) move(card.id, to, undefined)
+                  if (to !== undefined) move(card.id, to, undefined, true)
                 }}
               />
             ))}

@@ -5,7 +5,7 @@ import type { BoardClient } from "./client.ts"
 const texts = {
   closed: "Closed",
   connecting: "Connecting …",
-  offline: "Offline: changes are kept and sent later",
+  offline: "Offline: changes are sent later",
   online: "Live",
   unauthenticated: "Signed out by the server"
 }

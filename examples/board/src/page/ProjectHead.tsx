@@ -15,7 +15,7 @@ export const ProjectHead = ({ client, mine, people, project }: {
   const toggle = (userId: User["id"]) =>
     on.has(userId) ? client.removeCollaborator({ projectId: project.id, userId }) : client.addCollaborator({ projectId: project.id, userId })
   return (
-    <header className="project-head">
+    <div className="project-head">
       <h1>{project.name}</h1>
       <div className="people" role="group" aria-label="Collaborators">
         {people.filter((person) => mine || on.has(person.id)).map((person) => (
@@ -37,6 +37,6 @@ export const ProjectHead = ({ client, mine, people, project }: {
           Open to everybody
         </label>
       )}
-    </header>
+    </div>
   )
 }

@@ -1,18 +1,27 @@
 /** Writes that the server refused: they are off the board again, and this says why. */
-import { useRejected } from "@headwater/client/react"
+import { useLiveQuery, useRejected } from "@headwater/client/react"
 import { doingLimit } from "../contract/contract.ts"
+import type { Card, Project } from "../contract/tables.ts"
 import type { BoardClient } from "./client.ts"
 
-const what: { readonly [mutation: string]: string } = {
-  addCollaborator: "Adding somebody",
-  assignCard: "Assigning a card",
-  createCard: "Adding a card",
-  createProject: "Making a project",
-  deleteCard: "Deleting a card",
-  moveCard: "Moving a card",
-  removeCollaborator: "Removing somebody",
-  renameCard: "Renaming a card",
-  shareProject: "Sharing a project"
+const what: { readonly [mutation: string]: (title: string) => string } = {
+  addCollaborator: () => "Adding somebody",
+  assignCard: (title) => `Assigning ${title}`,
+  createCard: (title) => `Adding ${title}`,
+  createProject: () => "Making a project",
+  deleteCard: (title) => `Deleting ${title}`,
+  moveCard: (title) => `Moving ${title}`,
+  removeCollaborator: () => "Removing somebody",
+  renameCard: (title) => `Renaming ${title}`,
+  shareProject: () => "Sharing a project"
+}
+
+type Write = BoardClient["sync"]["rejected"]["snapshot"][number]
+
+/** The card's title, as the write has it or the board does. */
+const titleOf = ({ payload }: Write, cards: ReadonlyArray<Card>): string => {
+  const title = "title" in payload ? payload.title : cards.find((card) => "id" in payload && card.id === payload.id)?.title
+  return title === undefined ? "a card" : `“${title.length > 60 ? `${title.slice(0, 59)}…` : title}”`
 }
 
 const why = (error: { readonly _tag: string; readonly message?: string }): string => {
@@ -23,19 +32,23 @@ const why = (error: { readonly _tag: string; readonly message?: string }): strin
   }
 }
 
-export const Rejections = ({ client }: { readonly client: BoardClient }) => {
-  const rejected = useRejected(client)
-  return (
-    <div className="rejections" role="log" aria-live="polite">
-      {rejected.map((write) => (
-        <div key={write.id} className="rejection">
-          <p>
-            <strong>{what[write.name]} was taken back.</strong> {why(write.error)}
-          </p>
-          <button onClick={() => write.retry()}>Try again</button>
-          <button className="link" onClick={() => write.dismiss()}>Dismiss</button>
-        </div>
-      ))}
+export const Rejections = ({ client, project }: { readonly client: BoardClient; readonly project: Project | undefined }) => (
+  <div className="rejections" role="log" aria-live="polite">
+    {project !== undefined && <List client={client} project={project} />}
+  </div>
+)
+
+const List = ({ client, project }: { readonly client: BoardClient; readonly project: Project }) => {
+  const { value: cards } = useLiveQuery(client.cards({ projectId: project.id }))
+  return useRejected(client).map((write) => (
+    <div key={write.id} className="rejection">
+      <p>
+        <strong>{what[write.name]!(titleOf(write, cards ?? []))} was taken back.</strong> {why(write.error)}
+      </p>
+      <div className="actions">
+        <button className="link" onClick={() => write.retry()}>Try again</button>
+        <button className="link" onClick={() => write.dismiss()}>Dismiss</button>
+      </div>
     </div>
-  )
+  ))
 }

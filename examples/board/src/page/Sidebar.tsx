@@ -15,12 +15,12 @@ export const Sidebar = ({ client, current, me, onChoose, onSignOut, people, proj
   readonly projects: ReadonlyArray<Project>
 }) => {
   const [name, setName] = useState("")
-  const create = async () => {
+  const create = () => {
     if (name.trim() === "") return
     const id = crypto.randomUUID() as Project["id"]
     setName("")
-    const result = await client.createProject({ id, name: name.trim() })
-    if (result.ok) onChoose(id)
+    void client.createProject({ id, name: name.trim() })
+    onChoose(id)
   }
   return (
     <aside className="sidebar">
@@ -37,8 +37,8 @@ export const Sidebar = ({ client, current, me, onChoose, onSignOut, people, proj
             aria-current={project.id === current ? "page" : undefined}
             onClick={() => onChoose(project.id)}
           >
-            <span aria-hidden="true">{project.shared ? "○" : "●"}</span>
-            {project.name}
+            <span className="mark" aria-hidden="true">{project.shared ? "○" : "●"}</span>
+            <span className="name">{project.name}</span>
             {!project.shared && <small>private</small>}
           </button>
         ))}
@@ -46,7 +46,7 @@ export const Sidebar = ({ client, current, me, onChoose, onSignOut, people, proj
           className="new-project"
           onSubmit={(event) => {
             event.preventDefault()
-            void create()
+            create()
           }}
         >
           <input value={name} onChange={(event) => setName(event.target.value)} placeholder="New private project" aria-label="New private project" maxLength={60} />
@@ -55,11 +55,9 @@ export const Sidebar = ({ client, current, me, onChoose, onSignOut, people, proj
       <Newest client={client} people={people} />
       <footer className="me">
         <Avatar person={me} />
-        <span>
-          {me?.name ?? " "}
-          <small>{me?.email ?? ""}</small>
-        </span>
+        <span>{me?.name ?? " "}</span>
         <button className="link" onClick={onSignOut}>Sign out</button>
+        <small>{me?.email ?? ""}</small>
       </footer>
     </aside>
   )

@@ -12,8 +12,12 @@ const storageKey = "board.session"
 
 /** Each tab has its own session, so that two tabs can be two people. */
 export const readSession = (): Session | null => {
-  const stored = sessionStorage.getItem(storageKey)
-  return stored === null ? null : JSON.parse(stored)
+  try {
+    const stored = JSON.parse(sessionStorage.getItem(storageKey) ?? "null")
+    return typeof stored?.token === "string" && typeof stored.userId === "string" ? stored : null
+  } catch {
+    return null
+  }
 }
 
 export const forgetSession = () => sessionStorage.removeItem(storageKey)
@@ -26,14 +30,22 @@ export const SignIn = ({ onSignIn }: { readonly onSignIn: (session: Session) => 
   const [attempt, setAttempt] = useState(0)
   useEffect(() => {
     const abort = new AbortController()
+    let retry: ReturnType<typeof setTimeout> | undefined
     fetch("/session/people", { signal: abort.signal })
       .then(async (response) => {
         if (!response.ok) throw new Error(response.statusText)
         setPeople(await response.json())
         setProblem(null)
       })
-      .catch(() => abort.signal.aborted || setProblem("The server does not answer."))
-    return () => abort.abort()
+      .catch(() => {
+        if (abort.signal.aborted) return
+        setProblem("The server does not answer yet.")
+        retry = setTimeout(() => setAttempt(attempt + 1), 1_000)
+      })
+    return () => {
+      abort.abort()
+      clearTimeout(retry)
+    }
   }, [attempt])
   const signIn = async (userId: User["id"]) => {
     try {
@@ -60,7 +72,7 @@ export const SignIn = ({ onSignIn }: { readonly onSignIn: (session: Session) => 
         ))}
         {problem && (
           <p className="problem" role="alert">
-            {problem} <button className="link" onClick={() => setAttempt(attempt + 1)}>Try again</button>
+            {problem}
           </p>
         )}
       </div>

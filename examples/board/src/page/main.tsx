@@ -10,7 +10,7 @@ const useClient = (session: Session | null): BoardClient | null => {
   const [client, setClient] = useState<BoardClient | null>(null)
   useEffect(() => {
     if (session === null) return
-    const connected = connect(session.token)
+    const connected = connect(session)
     setClient(connected)
     return () => {
       setClient(null)
