@@ -224,7 +224,8 @@ export const randomGate = (random: Random): Expression => {
 
 export const randomShape = (random: Random): Shape => {
   const source = "t"
-  const where = Array.from({ length: random.below(4) }, () => condition(random, source, 2))
+  const where = Array.from({ length: random.below(3) }, () => condition(random, source, 2))
+  if (chance(random, 40)) where.push(randomExists(random, source))
   const order: Array<Order> = Array.from({ length: random.below(3) }, () => ({
     value: chance(random, 85) ? column(source, "tasks", of(random, ["rank", "score", "title", "project"])) : open(random, "rank"), descending: chance(random, 50)
   }))
