@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url"
 export const dataDir = path.resolve(process.env["BOARD_DATA"] ?? fileURLToPath(new URL("../../.data", import.meta.url)))
 
 export interface Settings {
+  /** The process that runs the parts. */
+  readonly supervisor: number
   readonly databaseUrl: string
   /** The database is the example's own: it may make tables and install what it needs. */
   readonly ownDatabase: boolean
@@ -18,6 +20,18 @@ export interface Settings {
 }
 
 const file = path.join(dataDir, "board.json")
+
+/** Where the board of this folder runs now, if it does. */
+export const findRunning = (): Settings | null => {
+  if (!existsSync(file)) return null
+  const settings = readSettings()
+  try {
+    process.kill(settings.supervisor, 0)
+    return settings
+  } catch {
+    return null
+  }
+}
 
 export const readSettings = (): Settings => {
   if (!existsSync(file)) throw new Error(`The board has not been started yet: ${file} is missing. Run npm start first.`)

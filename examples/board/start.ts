@@ -10,7 +10,7 @@ import * as net from "node:net"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
-import { dataDir, type Settings, writeSettings } from "./settings.ts"
+import { dataDir, findRunning, type Settings, writeSettings } from "./settings.ts"
 
 const { values } = parseArgs({ options: { install: { type: "boolean", default: false }, source: { type: "string", default: "auto" } } })
 if (values.source !== "auto" && values.source !== "wal" && values.source !== "triggers") {
@@ -37,8 +37,15 @@ if (given !== undefined && !/^postgres(ql)?:\/\//.test(given)) {
   console.error(`DATABASE_URL is no Postgres URL ("postgres://user:password@host:5432/database"): ${JSON.stringify(given)}`)
   process.exit(1)
 }
+// A process of that number may be another one by now; the port tells.
+const other = findRunning()
+if (other !== null && await choosePort(other.pagePort) !== other.pagePort) {
+  console.error(`The board runs already, at http://localhost:${other.pagePort}. For a second one name a folder for its data: BOARD_DATA=/tmp/second npm start`)
+  process.exit(1)
+}
 const postgresPort = await choosePort(54329)
 const settings: Settings = {
+  supervisor: process.pid,
   databaseUrl: given ?? `postgres://postgres@127.0.0.1:${postgresPort}/postgres`,
   ownDatabase: given === undefined,
   install: given === undefined || values.install,

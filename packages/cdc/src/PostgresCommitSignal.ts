@@ -17,11 +17,20 @@ export const layer: Layer.Layer<CommitSignal, never, PgClient.PgClient> = Layer.
   const sent = yield* makeMemory
   const heard = yield* makeMemory
   const notify = Effect.forever(Effect.andThen(yield* sent.subscribe, pg.notify(channel, "")))
-  const listen = Effect.flatMap(pg.listen(channel), (incoming) =>
+  /** Said once, however often it is tried again. */
+  let told: string | undefined
+  const listen = Effect.flatMap(pg.listen(channel), (incoming) => {
+    told = undefined
     // Wakes before it waits: signals are lost while nobody listens.
-    Effect.forever(Effect.andThen(heard.send, Queue.takeAll(incoming))))
+    return Effect.forever(Effect.andThen(heard.send, Queue.takeAll(incoming)))
+  })
   yield* Effect.scoped(Effect.raceFirst(notify, listen)).pipe(
-    Effect.tapError((error) => Effect.logWarning(`Commits are found by polling until signals arrive again: ${Database.reasonOf(error).message}`)),
+    Effect.tapError((error) => {
+      const { message } = Database.reasonOf(error)
+      if (message === told) return Effect.void
+      told = message
+      return Effect.logWarning(`Commits are found by polling until signals arrive again: ${message}`)
+    }),
     Effect.retry(Schedule.spaced("1 second")), Effect.forkScoped
   )
   return { ...heard, send: sent.send }

@@ -219,17 +219,23 @@ const make = Effect.fnUntraced(function*(tables: ReadonlyArray<Table.Any>, optio
 
   const run = Effect.gen(function*() {
     let waitMillis = minWaitMillis
+    let told: string | undefined
     while (true) {
       const reached = backlog.passed
       const error = yield* Effect.flip(session)
       yield* Deferred.fail(opened, error)
-      if (failure !== undefined) return yield* Effect.logError("The write-ahead log is read no more", error.message)
-      if (yield* isUsable(error)) yield* Effect.logWarning("The replication connection failed; connecting again", error.message)
-      else {
-        yield* Effect.logWarning("The replication slot is of no use any more; a new one begins", error.message)
-        yield* abandon
+      if (failure !== undefined) return yield* Effect.logError(`The write-ahead log is read no more: ${error.message}`)
+      if (backlog.passed > reached) {
+        waitMillis = minWaitMillis
+        told = undefined
       }
-      if (backlog.passed > reached) waitMillis = minWaitMillis
+      if (!(yield* isUsable(error))) {
+        yield* Effect.logWarning(`The replication slot is of no use any more; a new one begins: ${error.message}`)
+        yield* abandon
+      } else if (error.message !== told) {
+        yield* Effect.logWarning(`The replication connection failed; connecting again: ${error.message}`)
+      }
+      told = error.message
       yield* Effect.sleep(waitMillis)
       waitMillis = Math.min(2 * waitMillis, maxWaitMillis)
     }
