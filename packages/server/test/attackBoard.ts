@@ -190,7 +190,6 @@ const handlers = Handlers.layer(Attack, {
         return value
       }
     }
-    return null
   })
 })
 
