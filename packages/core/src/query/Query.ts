@@ -302,5 +302,35 @@ export const encodeParameters = (query: Named.Any, parameters: unknown): Field.C
 /** The canonical value of each parameter of the plan, NULL for what was left out, from wire form. */
 export const decodeParameters = (query: Named.Any, wire: unknown): Field.Checked<Row> => {
   const decoded = Field.decode(query.parameters, wire)
-  return decoded.ok ? Field.canonicalRow(query.plan.parameters, decoded.value) : decoded
+  if (!decoded.ok) return decoded
+  const row = Field.canonicalRow(query.plan.parameters, decoded.value)
+  if (!row.ok) return row
+  for (const name of patternsOf(query.plan)) {
+    const pattern = row.value[name]
+    if (typeof pattern !== "string" || pattern.length <= maxPattern) continue
+    return { ok: false, field: name, message: `${name} is a pattern of ${pattern.length} characters, and may have ${maxPattern}` }
+  }
+  return row
+}
+
+/** Of a parameter that is a pattern of `like`: what it costs to match is a product of its length and a text's. */
+const maxPattern = 1000
+
+const patterns = new WeakMap<Plan.Plan, ReadonlySet<string>>()
+
+/** The parameters that are patterns, or parts of one. */
+const patternsOf = (plan: Plan.Plan): ReadonlySet<string> => {
+  let names = patterns.get(plan)
+  if (names !== undefined) return names
+  patterns.set(plan, names = new Set())
+  const found = names as Set<string>
+  Plan.mapNode(plan.root, (part) => {
+    if (part.op === "like") {
+      Plan.forEachPart(part.pattern, (inner) => {
+        if (inner.op === "parameter") found.add(inner.name)
+      })
+    }
+    return part
+  })
+  return found
 }

@@ -149,6 +149,15 @@ describe("queries", () => {
     assert.deepStrictEqual(Query.decodeParameters(query, { at: "2026-01-31T12:00:00Z", n: "1", text: "x" }), { ok: true, value: { at: "2026-01-31T12:00:00Z", n: 1n, text: "x", count: null } })
   })
 
+  it("a parameter that is a pattern has a bounded length", () => {
+    const query = Query.make("q", { search: Column.text, title: Column.text }, ({ search, title }) => Query.from(Task).where((t) => t.title.ilike(search).or(t.title.eq(title))))
+    const long = "_".repeat(1001)
+    assert.isTrue(Query.decodeParameters(query, { search: long.slice(1), title: long }).ok)
+    const refused = { ok: false, field: "search", message: "search is a pattern of 1001 characters, and may have 1000" } as const
+    assert.deepStrictEqual(Query.decodeParameters(query, { search: long, title: "" }), refused)
+    assert.deepStrictEqual(Query.encodeParameters(query, { search: long, title: "" }), refused)
+  })
+
   it("a wrong parameter is named", () => {
     const { openTasks, searchTasks } = Board.queries
     assert.deepStrictEqual(Query.decodeParameters(openTasks, { projectId: "1" }), { ok: false, field: "projectId", message: "projectId is not a value of type uuid" })
