@@ -23,7 +23,7 @@ export class Hub extends Context.Service<Hub, {
   readonly onFailure: (run: (message: string) => void) => void
 }>()("@headwater/server/Hub") {}
 
-export type Peer = Internal.Peer
+export type { Peer } from "./internal/connection.ts"
 export type Connection = Internal.Connection
 export type Stats = Internal.Stats
 

@@ -39,8 +39,7 @@ const fake = () => {
     binding.shown = now
     return delta.added.length + delta.changed.length + delta.removed.length === 0 ? undefined : delta
   }
-  const source: Hub.Source = {
-    epoch: "e",
+  const source: Hub.Environment["source"] = {
     position: () => position,
     bind: (shape, bound) => {
       for (const other of groups) {
@@ -105,7 +104,7 @@ const fake = () => {
   }
 }
 
-const encoder: Hub.Encoder = {
+const encoder: Hub.Environment["encoder"] = {
   keyOf: (_, row) => `${row["id"]}`,
   rowText: (_, row, masked) => JSON.stringify([row["id"], row["group"], masked === 0 ? row["text"] : null]),
   masked: (_, row, bound) => row["id"] === bound.principal["user"] ? 0 : 1,

@@ -11,7 +11,7 @@ import * as Plan from "@headwater/core/Plan"
 import type { Row } from "@headwater/core/Row"
 import type { Json } from "@headwater/core/Value"
 import type { Authorization } from "../Authorization.ts"
-import type { Encoder } from "./hub.ts"
+import type { Encoder } from "./channel.ts"
 
 export const make = (
   contract: Contract.Any,
