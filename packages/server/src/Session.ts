@@ -13,7 +13,6 @@ import type { ErrorCode, Hello, Mutate, ServerMessage, Subscribe } from "@headwa
 import { protocolVersion } from "@headwater/core/Message"
 import * as Field from "@headwater/core/Field"
 import type { Json } from "@headwater/core/Value"
-import * as Query from "@headwater/core/Query"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -27,6 +26,7 @@ import * as Authentication from "./Authentication.ts"
 import { Authorization } from "./Authorization.ts"
 import { Engine } from "./Engine.ts"
 import * as Hub from "./Hub.ts"
+import * as Admission from "./internal/admission.ts"
 import * as Canonical from "./internal/canonical.ts"
 import * as Conversation from "./internal/conversation.ts"
 import * as Encoder from "./internal/encoder.ts"
@@ -149,24 +149,6 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
 
     const goaway: ServerMessage = { type: "goaway", reason: "The server is about to stop.", retryAfterMillis: 250 }
 
-    /** Which definitions of the client's contract differ from this server's. */
-    const compare = (hello: Hello): Effect.Effect<Definitions, Refused> => {
-      const { definitions, hash, name } = hello.contract
-      if (name !== contract.contractName) {
-        return refused("ContractMismatch", `This server serves the contract ${contract.contractName}, not ${JSON.stringify(name)}: check the address.`)
-      }
-      if (hash === contract.hash) return Effect.succeed(nothing)
-      if (definitions === undefined) {
-        return refused("ContractMismatch", `This server has another version of the contract ${name}: say the hashes of its definitions in hello, or build client and server from one source.`)
-      }
-      const differing = (theirs: { readonly [name: string]: string }, ours: { readonly [name: string]: string }) =>
-        new Set(Object.keys(theirs).filter((key) => !Object.hasOwn(ours, key) || ours[key] !== theirs[key]))
-      return Effect.succeed({
-        queries: differing(definitions.queries, contract.definitionHashes.queries),
-        mutations: differing(definitions.mutations, contract.definitionHashes.mutations)
-      })
-    }
-
     const service = Session.of({
       healthy: () => !draining && engine.healthy(),
       maxMessageBytes: limits.message.maxBytes,
@@ -186,7 +168,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         let caller: Authentication.Authenticated | undefined
         let client = ""
         let acknowledged = 0
-        let refusals: Definitions = nothing
+        let refusals = Admission.none
         const queue: Array<{ readonly message: Mutate; readonly length: number }> = []
         let queued = 0
         let writing = false
@@ -290,28 +272,22 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         )
 
         const subscribe = (subscription: Omit<Subscribe, "type">, first: boolean, held: number | undefined) => {
-          const { id, parameters, query } = subscription
+          const { id } = subscription
           const refuse = (code: ErrorCode, message: string) => {
             state.subscriptions.delete(id)
             say({ type: "error", code, id, message, fatal: false })
           }
-          const shape = authorization.query(query)
-          if (shape === undefined) return refuse("UnknownQuery", `The contract ${contract.contractName} has no query ${JSON.stringify(query)} here.`)
-          if (refusals.queries.has(query)) return refuse("UnknownQuery", `This server has another version of the query ${query}.`)
-          let decoded
+          let admitted
           try {
-            decoded = Query.decodeParameters(contract.queries[query]!, parameters)
+            admitted = Admission.admit(contract, authorization.query(subscription.query), refusals, caller!.values, subscription)
           } catch (error) {
             // A schema of the application's.
             log("Parameters could not be checked", error)
             return refuse("ServerFailure", unexpected)
           }
-          if (!decoded.ok) return refuse("InvalidParameters", `The parameters of ${query} do not fit: ${decoded.message}.`)
-          if (shape.gates.some((gate) => gate.op === "literal" && gate.value !== true)) {
-            return refuse("Forbidden", `No access rule of ${contract.contractName} lets anybody read what ${query} asks for.`)
-          }
+          if (admitted._tag === "Refusal") return refuse(admitted.code, admitted.message)
           try {
-            connection!.subscribe(id, shape, { parameters: decoded.value, principal: caller!.values }, { first, ...held === undefined ? {} : { held } })
+            connection!.subscribe(id, admitted.shape, admitted.bound, { first, ...held === undefined ? {} : { held } })
           } catch (error) {
             if (!(error instanceof BudgetExceeded)) throw error
             refuse("BudgetExceeded", error.message)
@@ -323,7 +299,9 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
             if (hello.protocol !== protocolVersion) {
               return yield* refused("UnsupportedProtocol", `This server speaks protocol ${protocolVersion}, not ${hello.protocol}: use clients and servers of one release.`)
             }
-            refusals = yield* compare(hello)
+            const compared = Admission.compare(contract, hello.contract)
+            if (compared._tag === "Refusal") return yield* refused(compared.code, compared.message)
+            refusals = compared
             const bearer = /^Bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "")?.[1]
             authenticating = true
             const who = yield* authenticate({ headers: request.headers, address: request.address, token: hello.token ?? bearer })
@@ -449,13 +427,6 @@ interface Open {
   readonly tick: (now: number) => void
   readonly isEnding: (() => boolean) | undefined
 }
-
-interface Definitions {
-  readonly queries: ReadonlySet<string>
-  readonly mutations: ReadonlySet<string>
-}
-
-const nothing: Definitions = { queries: new Set(), mutations: new Set() }
 
 const principalOf = (contract: Contract.Any, { principal }: Authentication.Authenticated): { readonly [field: string]: Json } | null => {
   if (contract.principal === undefined) return null
