@@ -147,7 +147,7 @@ describe("PostgresWal", () => {
       yield* slow("set synchronous_commit = on")
       const committing = yield* Effect.forkScoped(slow("update items set title = 'c' where id = 2"))
       const second = yield* next
-      const titles = (reading: Reading, position: Position) => reading.at(position)[0]!.rows.map(({ title }) => title).sort()
+      const titles = (reading: Reading, position: Position) => reading.at(position)[0]!.rows.map(({ title }) => title).toSorted((a, b) => (String(a) < String(b) ? -1 : 1))
       assert.deepEqual((yield* sql("select title from items order by 1")).map(({ title }) => title), ["a", "b"])
       const unseen = yield* wal.read([all])
       assert.deepEqual(titles(unseen, first.position), ["a", "b"])
