@@ -91,6 +91,10 @@ export interface Options {
   readonly maxMutations?: number | undefined
   /** Messages of one connection a second; 500 by default, ten times as many at once. */
   readonly messagesPerSecond?: number | undefined
+  /** Text of one connection that is read a second, in UTF-16 units; 8 Mi by default. The rest waits at its sender. */
+  readonly bytesPerSecond?: number | undefined
+  /** Connections at the same time; 10,000 by default. At the limit the oldest that has not said who it is makes room, if there is one. */
+  readonly maxConnections?: number | undefined
 }
 
 const limitsOf = (options: Options): Conversation.Limits => {
@@ -108,7 +112,8 @@ const limitsOf = (options: Options): Conversation.Limits => {
     subscriptionLength: defaultLimits.subscriptionLength,
     mutations: options.maxMutations ?? defaultLimits.mutations,
     messagesPerSecond,
-    burst: messagesPerSecond * 10
+    burst: messagesPerSecond * 10,
+    bytesPerSecond: options.bytesPerSecond ?? defaultLimits.bytesPerSecond
   }
 }
 
@@ -143,11 +148,20 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
     /** Sessions of other servers, and of this one before it was restarted, are not resumed here. */
     const secret = randomBytes(16).toString("base64url")
     const open = new Set<Open>()
+    /** Those among them that have not been greeted, oldest first. */
+    const strangers = new Set<Open>()
+    const maxConnections = options.maxConnections ?? 10_000
     let draining = false
 
     const log = (what: string, error: unknown) => void runGreeting(Effect.logError(what, error))
 
     const goaway: ServerMessage = { type: "goaway", reason: "The server is about to stop.", retryAfterMillis: 250 }
+
+    const full: ServerMessage = { type: "goaway", reason: "This server has as many connections as it takes.", retryAfterMillis: 5000 }
+    const refuseFull = (one: Open) => {
+      one.say(full)
+      one.close(1013, "too many connections")
+    }
 
     const service = Session.of({
       healthy: () => !draining && engine.healthy(),
@@ -171,6 +185,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
         let refusals = Admission.none
         const queue: Array<{ readonly message: Mutate; readonly length: number }> = []
         let queued = 0
+        let crowded = false
         let writing = false
         let greeting: Fiber.Fiber<void> | undefined
         /** Whether it is the application's turn, which may take for ever. */
@@ -188,14 +203,20 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
           socket.send(text)
         }
 
-        /** Mutations that wait hold up what comes behind them, if they are large. */
-        const hold = (more: number) => {
-          queued += more
-          const paused = queued > limits.message.maxBytes * (state.paused ? 2 : 4)
+        /** Whether nothing is read for now: too much waits, or came too fast. */
+        const regulate = () => {
+          const paused = state.phase !== "closed" && (crowded || state.bytes < 0)
           if (paused === state.paused) return
           state.paused = paused
           if (!paused) state.heard = telemetry.now()
           socket.pause(paused)
+        }
+
+        /** Mutations that wait hold up what comes behind them, if they are large. */
+        const hold = (more: number) => {
+          queued += more
+          crowded = queued > limits.message.maxBytes * (crowded ? 2 : 4)
+          regulate()
         }
 
         const act = (actions: ReadonlyArray<Conversation.Action>) => {
@@ -308,6 +329,7 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
             authenticating = false
             const claim = yield* writer.claim(hello.client, who.identity)
             if (state.phase !== "greeting") return
+            strangers.delete(one)
             caller = who
             client = hello.client
             acknowledged = hello.acknowledged
@@ -369,23 +391,34 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
           say,
           fail,
           close: (code, reason) => act(Conversation.end(state, code, reason)),
-          tick: (now) => act(Conversation.tick(state, now, limits)),
+          tick: (now) => {
+            act(Conversation.tick(state, now, limits))
+            regulate()
+          },
           isEnding: request.isEnding
         }
         const finish = () => {
           open.delete(one)
+          strangers.delete(one)
           connection?.close()
           if (authenticating) greeting?.interruptUnsafe()
         }
+        if (open.size >= maxConnections) for (const stranger of strangers) {
+          refuseFull(stranger)
+          break
+        }
+        const isFull = open.size >= maxConnections
         open.add(one)
+        strangers.add(one)
         if (draining) {
           say(goaway)
           one.close(1001, "going away")
-        }
+        } else if (isFull) refuseFull(one)
         return {
           receive: (text) => {
             try {
               act(Conversation.receive(state, text, telemetry.now(), limits))
+              regulate()
             } catch (error) {
               // Ours. Whoever listens to the socket would end the process over it.
               log("A message could not be taken", error)

@@ -161,6 +161,46 @@ describe("P12 bytes that are no protocol end their own connection", () => {
   })
 })
 
+describe("P9 what connections take together is bounded", () => {
+  const serveFew = async (run: (few: Awaited<ReturnType<typeof serveAttack>>) => Promise<void>) => {
+    const few = await serveAttack({ maxConnections: 3, bytesPerSecond: 100_000 })
+    try {
+      await run(few)
+    } finally {
+      await few.stop()
+    }
+  }
+
+  it("one who says who he is finds room among those who do not; nobody makes room who was let in", () => serveFew(async (few) => {
+    const enterFew = (token: string) => enterAs(few, token, [["cards", { projectId: "p" }]], { contract })
+    const silent = [await connect(few.url), await connect(few.url), await connect(few.url)]
+    const inside: Array<Client> = []
+    for (const client of silent) {
+      inside.push(await enterFew("eve"))
+      await client.until(() => client.closed())
+      assert.strictEqual(client.closed()!.code, 1013)
+      assert.strictEqual((await client.message("goaway")).retryAfterMillis, 5000)
+    }
+    const late = await connect(few.url)
+    await late.until(() => late.closed()?.code === 1013)
+    assert.deepStrictEqual(inside.map((client) => client.closed()), [undefined, undefined, undefined])
+    inside[0]!.close()
+    await inside[0]!.until(() => inside[0]!.closed())
+    await enterFew("eve")
+  }))
+
+  it("text that comes too fast is read later, and all of it", () => serveFew(async (few) => {
+    const eve = await enterAs(few, "eve", [], { contract })
+    const [far] = few.sockets
+    const query = "q".repeat(10_000)
+    for (let id = 0; id < 25; id++) eve.send({ type: "unsubscribe", id: 0, padding: query })
+    eve.send({ type: "subscribe", id: 1, query: "cards", parameters: { projectId: "p" } })
+    while (!far!.isPaused()) await turn()
+    await eve.until(() => eve.rows(1))
+    while (far!.isPaused()) await turn()
+  }))
+})
+
 describe("P9 a connection's memory is bounded", () => {
   it("what is said before welcome", async () => {
     const client = await connect(server.url)

@@ -23,6 +23,8 @@ export interface Limits {
   /** Steady rate of messages, and how many may come at once. */
   readonly messagesPerSecond: number
   readonly burst: number
+  /** Steady rate of text, in UTF-16 units, and how much may come at once: what comes faster is read later. */
+  readonly bytesPerSecond: number
 }
 
 export const defaultLimits: Limits = {
@@ -33,7 +35,8 @@ export const defaultLimits: Limits = {
   subscriptionLength: 16 * 1024,
   mutations: 256,
   messagesPerSecond: 500,
-  burst: 5000
+  burst: 5000,
+  bytesPerSecond: 8 * 1024 * 1024
 }
 
 export type Action =
@@ -52,7 +55,12 @@ export interface State {
   phase: "closed" | "greeting" | "new" | "ready"
   readonly opened: number
   heard: number
+  /** When `allowance` and `bytes` were counted. */
+  counted: number
+  /** Messages that may come now. */
   allowance: number
+  /** Text that may come now. Below 0 nothing more should be received until a `tick` says otherwise. */
+  bytes: number
   /** Messages that came before `welcome`, and the length of each. */
   waiting: Array<readonly [message: ClientMessage, length: number]>
   waitingLength: number
@@ -64,15 +72,25 @@ export interface State {
 }
 
 export const make = (now: number, limits: Limits): State =>
-  ({ phase: "new", opened: now, heard: now, allowance: limits.burst, waiting: [], waitingLength: 0, paused: false, subscriptions: new Set(), mutations: 0 })
+  ({
+    phase: "new", opened: now, heard: now, counted: now, allowance: limits.burst, bytes: limits.bytesPerSecond,
+    waiting: [], waitingLength: 0, paused: false, subscriptions: new Set(), mutations: 0
+  })
+
+const count = (state: State, now: number, limits: Limits): void => {
+  const seconds = (now - state.counted) / 1000
+  state.counted = now
+  state.allowance = Math.min(limits.burst, state.allowance + seconds * limits.messagesPerSecond)
+  state.bytes = Math.min(limits.bytesPerSecond, state.bytes + seconds * limits.bytesPerSecond)
+}
 
 /** A message arrived. `text` is undefined for a binary one. */
 export const receive = (state: State, text: string | undefined, now: number, limits: Limits): ReadonlyArray<Action> => {
   if (state.phase === "closed") return []
-  const elapsed = now - state.heard
   state.heard = now
-  state.allowance = Math.min(limits.burst, state.allowance + elapsed * limits.messagesPerSecond / 1000) - 1
-  if (state.allowance < 0) {
+  count(state, now, limits)
+  state.bytes -= text?.length ?? 0
+  if (--state.allowance < 0) {
     return fail(state, "LimitExceeded", `More than ${limits.messagesPerSecond} messages a second: send fewer, or gather them.`)
   }
   if (text === undefined) return fail(state, "MalformedMessage", "A message must be a text frame that holds JSON: this server takes no binary ones.")
@@ -110,6 +128,7 @@ export const greeted = (state: State, hello: Hello, limits: Limits): ReadonlyArr
 
 /** Time passed. */
 export const tick = (state: State, now: number, limits: Limits): ReadonlyArray<Action> => {
+  count(state, now, limits)
   switch (state.phase) {
     case "closed":
       return []
