@@ -44,6 +44,8 @@ export interface Options {
   readonly statementTimeout?: Duration.Input | undefined
   /** A handler that takes longer fails, and gives its connection back; 1 minute by default. */
   readonly handlerTimeout?: Duration.Input | undefined
+  /** Outcomes that are kept for a client that does not acknowledge them; 10,000 by default. Then it is refused. */
+  readonly maxReceipts?: number | undefined
 }
 
 /** What an attempt leaves behind when its COMMIT was sent. */
@@ -55,7 +57,7 @@ interface Progress {
 class Again extends Data.TaggedError("Again")<{ readonly cause: SqlError; readonly disconnected: boolean }> {}
 
 const take = `UPDATE headwater.clients SET last_seq = $2::int8, acknowledged = greatest(acknowledged, least($3::int8, $2::int8 - 1))
-WHERE client = $1 AND last_seq = $2::int8 - 1 AND identity = $4 RETURNING acknowledged::text`
+WHERE client = $1 AND last_seq = $2::int8 - 1 AND identity = $4 AND last_seq - greatest(acknowledged, $3::int8) < $5::int8 RETURNING acknowledged::text`
 
 const rejectedBefore = "SELECT min(seq)::text FROM headwater.receipts WHERE client = $1 AND seq = ANY($2::int8[]) AND rejected"
 
@@ -77,6 +79,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const telemetry = yield* Telemetry.Telemetry
   const scope = yield* Effect.scope
   const handlerTimeout = options.handlerTimeout ?? "1 minute"
+  const maxReceipts = options.maxReceipts ?? 10_000
   const pool = yield* PgPool.make({
     ...pg.config,
     maxConnections: options.connections ?? 8,
@@ -135,7 +138,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
 
         const [, taken, , earlier] = yield* together(connection, [
           ["BEGIN"],
-          [take, [client, seq, command.acknowledged, command.identity]],
+          [take, [client, seq, command.acknowledged, command.identity, maxReceipts]],
           ["SAVEPOINT headwater"],
           ...command.after.length === 0 ? [] : [[rejectedBefore, [client, `{${command.after.join(",")}}`]] as const]
         ])
@@ -220,7 +223,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
       while (true) {
         const done = yield* attempt(command, rules, rejection === undefined ? run : Effect.fail(rejection), progress)
         if (done === undefined) {
-          const decision = Numbering.decide(command, yield* find(command))
+          const decision = Numbering.decide(command, yield* find(command), maxReceipts)
           if (decision !== undefined) return decision
         } else if ("rejection" in done) rejection = done.rejection
         else return yield* committed(done.outcome)

@@ -89,6 +89,19 @@ describe("P12 a handler", () => {
   })
 })
 
+it("P9 outcomes that are not acknowledged are kept up to a bound, and nothing is run beyond it", async () => {
+  const eve = await enter("eve")
+  assert.strictEqual((await misbehave(eve, 1, "nothing")).type, "success")
+  await server.query("update headwater.clients set last_seq = 10000 where client = $1", [eve.hello.client])
+  const refused = () => eve.messages.filter((message) => message.type === "outcome")
+  eve.send({ type: "mutate", seq: 10_001, name: "createCard", payload: { id: 900, projectId: "p", title: "unread" } })
+  await eve.until(() => refused().length === 1)
+  assert.deepInclude(refused()[0], { seq: 10_001, reason: { _tag: "LimitExceeded", message: "10000 outcomes wait for this client: acknowledge them first." } })
+  assert.lengthOf(await server.query("select from cards where id = 900"), 0)
+  eve.send({ type: "ack", seq: 1 })
+  assert.strictEqual((await run(eve, 10_001, "createCard", { id: 900, projectId: "p", title: "unread" })).type, "success")
+})
+
 describe("P7 constraints say nothing of rows that the caller may not read", () => {
   /** The same refusal for what is there and for what is not. */
   const alike = async (name: string, there: object, not: object) => {

@@ -12,8 +12,8 @@ export interface Stored {
 }
 
 /** Undefined where the number is free after all: try again. */
-export const decide = (command: Command, stored: Stored | undefined): Exclude<Result, { readonly _tag: "Committed" }> | undefined => {
-  const notRun = (_tag: "AlreadyAcknowledged" | "ClientForked" | "Forbidden" | "SequenceGap", message: string) =>
+export const decide = (command: Command, stored: Stored | undefined, maxReceipts: number): Exclude<Result, { readonly _tag: "Committed" }> | undefined => {
+  const notRun = (_tag: "AlreadyAcknowledged" | "ClientForked" | "Forbidden" | "LimitExceeded" | "SequenceGap", message: string) =>
     ({ _tag: "NotRun", reason: { _tag, message } }) as const
   if (stored === undefined) {
     return notRun("SequenceGap", "This database does not know the client: connect again to be told the number to go on with.")
@@ -21,7 +21,11 @@ export const decide = (command: Command, stored: Stored | undefined): Exclude<Re
   if (stored.identity !== command.identity) {
     return notRun("Forbidden", "This client's mutations belong to another user: take a new client id.")
   }
-  if (command.seq === stored.lastSeq + 1) return undefined
+  if (command.seq === stored.lastSeq + 1) {
+    return stored.lastSeq - Math.max(stored.acknowledged, command.acknowledged) < maxReceipts
+      ? undefined
+      : notRun("LimitExceeded", `${maxReceipts} outcomes wait for this client: acknowledge them first.`)
+  }
   if (command.seq > stored.lastSeq) {
     return notRun("SequenceGap", `Mutation ${command.seq} is out of order: ${stored.lastSeq + 1} is next.`)
   }
