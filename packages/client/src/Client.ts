@@ -16,8 +16,9 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type * as Connection from "./Connection.ts"
+import type * as Calls from "./internal/calls.ts"
 import * as Engine from "./internal/engine.ts"
-import { platform } from "./internal/environment.ts"
+import * as Environment from "./internal/environment.ts"
 import type { Observable } from "./internal/observable.ts"
 import * as optimisticEffect from "./internal/optimisticEffect.ts"
 import * as tracing from "./internal/tracing.ts"
@@ -72,11 +73,11 @@ export interface Sync<C> {
 }
 
 /** A mutation that was not answered yet; `name` tells what `payload` is. */
-export type Pending<C> = { readonly [K in keyof Contract.Mutations<C>]: Engine.Pending & { readonly name: K; readonly payload: Mutation.Payload<Contract.Mutations<C>[K]> } }[keyof Contract.Mutations<C>]
+export type Pending<C> = { readonly [K in keyof Contract.Mutations<C>]: Calls.Pending & { readonly name: K; readonly payload: Mutation.Payload<Contract.Mutations<C>[K]> } }[keyof Contract.Mutations<C>]
 
 /** A mutation that failed. */
 export type Rejected<C> = {
-  readonly [K in keyof Contract.Mutations<C>]: Engine.Rejected & {
+  readonly [K in keyof Contract.Mutations<C>]: Calls.Rejected & {
     readonly name: K
     readonly payload: Mutation.Payload<Contract.Mutations<C>[K]>
     readonly error: Mutation.Error<Contract.Mutations<C>[K]> | SyncError
@@ -107,8 +108,8 @@ export const Service = <Self>() => <const Id extends string, C extends Contract.
 }
 
 /** What sockets are made by: the platform's `WebSocket`, unless another one is provided. */
-export const WebSocketConstructor: Context.Reference<Engine.WebSocketConstructor> = Context.Reference("@headwater/client/WebSocketConstructor", {
-  defaultValue: () => globalThis.WebSocket as unknown as Engine.WebSocketConstructor
+export const WebSocketConstructor: Context.Reference<Environment.WebSocketConstructor> = Context.Reference("@headwater/client/WebSocketConstructor", {
+  defaultValue: () => globalThis.WebSocket as unknown as Environment.WebSocketConstructor
 })
 
 /** A client that closes with its scope. */
@@ -130,7 +131,7 @@ export const make = <C extends Contract.Any, R = never>(contract: C, options: Op
         storage,
         stored,
         environment: {
-          ...platform(Context.get(context, WebSocketConstructor)),
+          ...Environment.platform(Context.get(context, WebSocketConstructor)),
           report: (error) => void runFork(Effect.logError("A subscriber or a service of the client failed", error)),
           warn: (message) => void runFork(Effect.logWarning(message))
         },
@@ -156,11 +157,11 @@ const assemble = (contract: Contract.Any, engine: Engine.Engine): unknown => {
       engine.query(name, parameters, options?.keepAlive === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(options.keepAlive)))
   }
   for (const name of Object.keys(contract.mutations)) {
-    const start = (payload: unknown, trace: string | undefined) => Effect.suspend((): Effect.Effect<Engine.Mutated, SyncError> => {
+    const start = (payload: unknown, trace: string | undefined) => Effect.suspend((): Effect.Effect<Calls.Mutated, SyncError> => {
       const mutated = engine.mutate(name, payload, trace)
       return "refused" in mutated ? Effect.fail(mutated.refused) : Effect.succeed(mutated)
     })
-    const outcome = (mutated: Engine.Mutated) => Effect.flatMap(
+    const outcome = (mutated: Calls.Mutated) => Effect.flatMap(
       Effect.promise(() => mutated.outcome),
       (settled) => settled.ok ? Effect.succeed(settled.value) : Effect.fail(settled.error)
     )

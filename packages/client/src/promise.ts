@@ -9,10 +9,12 @@ import type * as Query from "@headwater/core/Query"
 import type { SyncError } from "@headwater/core/SyncError"
 import type * as Table from "@headwater/core/Table"
 import type * as Connection from "./Connection.ts"
+import type * as Calls from "./internal/calls.ts"
 import * as Engine from "./internal/engine.ts"
-import { platform } from "./internal/environment.ts"
+import * as Environment from "./internal/environment.ts"
 import * as memoryStorage from "./internal/memoryStorage.ts"
 import type { Observable } from "./internal/observable.ts"
+import { Abandoned } from "./internal/optimistic.ts"
 import * as OverlayTransaction from "./internal/overlayTransaction.ts"
 import type { LiveQuery } from "./LiveQuery.ts"
 
@@ -69,11 +71,11 @@ export interface Sync<C> {
 }
 
 /** A mutation that was not answered yet; `name` tells what `payload` is. */
-export type Pending<C> = { readonly [K in keyof Contract.Mutations<C>]: Engine.Pending & { readonly name: K; readonly payload: Mutation.Payload<Contract.Mutations<C>[K]> } }[keyof Contract.Mutations<C>]
+export type Pending<C> = { readonly [K in keyof Contract.Mutations<C>]: Calls.Pending & { readonly name: K; readonly payload: Mutation.Payload<Contract.Mutations<C>[K]> } }[keyof Contract.Mutations<C>]
 
 /** A mutation that failed. */
 export type Rejected<C> = {
-  readonly [K in keyof Contract.Mutations<C>]: Engine.Rejected & {
+  readonly [K in keyof Contract.Mutations<C>]: Calls.Rejected & {
     readonly name: K
     readonly payload: Mutation.Payload<Contract.Mutations<C>[K]>
     readonly error: Mutation.Error<Contract.Mutations<C>[K]> | SyncError
@@ -98,7 +100,7 @@ export interface Options<C> {
   /** Show what a mutation will do before the server has answered. They run synchronously, and again whenever what they read has changed. */
   readonly optimistic?: { readonly [K in keyof Contract.Mutations<C>]?: (tx: Transaction, payload: Mutation.Payload<Contract.Mutations<C>[K]>) => void }
   /** What sockets are made by; the platform's `WebSocket` by default. */
-  readonly WebSocket?: Engine.WebSocketConstructor
+  readonly WebSocket?: Environment.WebSocketConstructor
 }
 
 /** Connects at once. */
@@ -113,12 +115,12 @@ export const createClient = <C extends Contract.Any>(contract: C, options: Optio
       const result: unknown = show(OverlayTransaction.make(overlay, context) as Transaction, payload as never)
       if (result instanceof Promise) {
         result.catch(() => undefined)
-        throw new Engine.Abandoned("its optimistic function is asynchronous, and must not be")
+        throw new Abandoned("its optimistic function is asynchronous, and must not be")
       }
     }]])),
     storage: memoryStorage.make(),
     stored: undefined,
-    environment: platform(options.WebSocket)
+    environment: Environment.platform(options.WebSocket)
   })
   const close = () => {
     engine.close()

@@ -1,7 +1,7 @@
 /** A scripted server behind a `WebSocket` constructor, and a world whose time moves only when told. */
 import * as Codec from "@headwater/core/Codec"
 import type { ClientMessage, Frame, Hello, ServerMessage, Welcome } from "@headwater/core/Message"
-import type { Environment, WebSocketConstructor } from "../src/internal/engine.ts"
+import type { Environment, WebSocketConstructor } from "../src/internal/environment.ts"
 
 /** One connection, from the server's side. */
 export class Peer {

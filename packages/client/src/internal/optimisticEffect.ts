@@ -8,7 +8,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Overlay } from "../Replica.ts"
-import { Abandoned, type Optimistic } from "./engine.ts"
+import { Abandoned, type Optimistic } from "./optimistic.ts"
 import * as OverlayTransaction from "./overlayTransaction.ts"
 
 export type Handlers = { readonly [mutation: string]: ((payload: never) => Effect.Effect<unknown, unknown, never>) | undefined }

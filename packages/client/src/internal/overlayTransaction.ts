@@ -8,7 +8,7 @@ import type { Row } from "@headwater/core/Row"
 import * as Table from "@headwater/core/Table"
 import { WriteRefused } from "@headwater/core/WriteRefused"
 import type { Overlay } from "../Replica.ts"
-import { Abandoned, type OptimisticContext } from "./engine.ts"
+import { Abandoned, type OptimisticContext } from "./optimistic.ts"
 
 export interface OverlayTransaction {
   get(table: Table.Any, key: object): Row | null

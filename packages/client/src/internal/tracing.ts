@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
-import type { OnApply } from "./engine.ts"
+import type { OnApply } from "./conversation.ts"
 
 /** Runs a mutation's call as a span, and gives it the span's `traceparent`. */
 export const call = <A, E>(mutation: string, run: (trace: string | undefined) => Effect.Effect<A, E>): Effect.Effect<A, E> =>

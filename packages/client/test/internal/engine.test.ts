@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Patch, Receipt } from "@headwater/core/Message"
 import * as Engine from "../../src/internal/engine.ts"
+import type { LiveQuery } from "../../src/internal/liveQueries.ts"
 import * as memoryStorage from "../../src/internal/memoryStorage.ts"
+import type { Optimistic } from "../../src/internal/optimistic.ts"
 import * as OverlayTransaction from "../../src/internal/overlayTransaction.ts"
 import type * as Outbox from "../../src/Outbox.ts"
 import { Board, columns, Task, wire } from "../board.ts"
@@ -9,7 +11,7 @@ import * as FakeServer from "../FakeServer.ts"
 
 type Row = { readonly id: string; readonly rank: number; readonly title: string }
 
-const optimistic = (show: (tx: OverlayTransaction.OverlayTransaction, payload: never) => void): Engine.Optimistic =>
+const optimistic = (show: (tx: OverlayTransaction.OverlayTransaction, payload: never) => void): Optimistic =>
   (overlay, payload, context) => show(OverlayTransaction.make(overlay, context), payload as never)
 
 const start = async (options: Partial<Engine.Options> = {}) => {
@@ -42,7 +44,7 @@ const rows = (patch: ReadonlyArray<readonly [string, number]>, binding = 1, fiel
   binding, reset: true, rows: [["app.tasks", patch.map(([id, rank]) => wire(id, rank))]], add: patch.map(([id]) => id), remove: [], ...fields
 })
 const success = (seq: number): Receipt => ({ seq, outcome: { type: "success", value: null } })
-const ids = (query: Engine.LiveQuery) => (query.snapshot.value as ReadonlyArray<Row> | undefined)?.map(({ id, rank }) => `${id}${rank}`).join(" ")
+const ids = (query: LiveQuery) => (query.snapshot.value as ReadonlyArray<Row> | undefined)?.map(({ id, rank }) => `${id}${rank}`).join(" ")
 
 /** Online with `allTasks` live over a1 b2. */
 const online = async (options: Partial<Engine.Options> = {}) => {
