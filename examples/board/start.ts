@@ -52,7 +52,8 @@ const settings: Settings = {
   source: values.source,
   pagePort: await choosePort(Number(process.env["PORT"] ?? 5173)),
   postgresPort,
-  syncPort: await choosePort(8787)
+  // Not 8787, where the documents' own server listens.
+  syncPort: await choosePort(54328)
 }
 writeSettings(settings)
 

@@ -62,7 +62,7 @@ const command = Effect.fnUntraced(function*(args: ReadonlyArray<string>, environ
     try: () => parseArgs({ args: [...args], allowPositionals: true, options }),
     catch: (cause) => new UsageError({ message: cause instanceof Error ? cause.message : String(cause) })
   })
-  if (values.help === true || name === undefined && args.length === 0) return out(usage)
+  if (values.help === true || name === "help" || name === undefined && args.length === 0) return out(usage)
   if (rest.length > 0) return yield* new UsageError({ message: `Too many arguments: ${rest.join(" ")}` })
   const allowed = name === undefined || !Object.hasOwn(commands, name) ? undefined : commands[name as keyof typeof commands]
   if (allowed === undefined) return yield* new UsageError({ message: `There is no command ${name ?? "given"}` })
