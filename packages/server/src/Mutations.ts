@@ -18,6 +18,7 @@ import type { Authenticated } from "./Authentication.ts"
 import { Authorization } from "./Authorization.ts"
 import * as Handlers from "./Handlers.ts"
 import * as Canonical from "./internal/canonical.ts"
+import * as Told from "./internal/told.ts"
 import { Telemetry } from "./Telemetry.ts"
 import { type Outcome, type Result, Writer, type WriterUnavailable } from "./Writer.ts"
 
@@ -45,13 +46,19 @@ export const layer = <C extends Contract.Any>(contract: C): Layer.Layer<Mutation
     // A principal's class is the tag of its service.
     const principal = contract.principal as unknown as Context.Service<never, object> | undefined
 
-    /** A row as its caller may read it. */
-    const seen = Effect.fnUntraced(function*(mutation: Mutation.Any, value: unknown) {
+    /** A row as its caller may read it. What the caller may not read at all, and has not written either, is nobody's result. */
+    const seen = Effect.fnUntraced(function*(mutation: Mutation.Any, value: unknown, caller: Authenticated) {
       const { success } = mutation
       if (success.kind !== "row" || typeof value !== "object" || value === null) return value
-      const masks = authorization.masks(success.table.tableName)
-      if (masks.length === 0) return value
+      const { tableName } = success.table
+      const masks = authorization.masks(tableName)
+      const rule = authorization.read(tableName)
+      const isKnown = rule.op === "literal" && rule.value === true || Told.knows(caller.values, value)
+      if (isKnown && masks.length === 0) return value
       const stored = (yield* (yield* Transaction).get(success.table, value as never)) as Row | null
+      if (stored === null && !isKnown) {
+        return yield* Effect.die(new TypeError(`The handler of ${mutation.name} gave back a row of ${tableName} that its caller may not read: give back a row as the transaction read or inserted it under the caller's rules, or what the caller may know under a schema as success.`))
+      }
       const row: Record<string, unknown> = { ...value }
       for (const { column, mask } of masks) row[column] = stored === null ? mask : stored[column]
       return row
@@ -67,7 +74,7 @@ export const layer = <C extends Contract.Any>(contract: C): Layer.Layer<Mutation
         })
       }
       const handled = Effect.suspend(() => handlers[mutation.name]!(decoded.value as never)).pipe(
-        Effect.flatMap((value) => seen(mutation, value)),
+        Effect.flatMap((value) => seen(mutation, value, caller)),
         Effect.flatMap((value): Effect.Effect<Outcome> => {
           const encoded = Mutation.encodeSuccess(mutation, value)
           return encoded.ok

@@ -89,6 +89,24 @@ describe("P12 a handler", () => {
   })
 })
 
+describe("P7 a row that a handler gives back", () => {
+  it("is told to whom wrote it, whether or not that may read it", async () => {
+    const eve = await enter("eve")
+    assert.deepStrictEqual(await run(eve, 1, "createProject", { id: "new", name: "New" }), { type: "success", value: { id: "new", name: "New" } })
+    assert.deepStrictEqual((await run(eve, 2, "discloseCard", { id: 1, how: "filtered" })).value, { id: 1, projectId: "p", title: "one", price: 1, code: null })
+    assert.deepStrictEqual((await run(eve, 3, "discloseCard", { id: 1, how: "unfiltered" })).value, { id: 1, projectId: "p", title: "one", price: 1, code: null })
+  })
+
+  it.each(["unfiltered", "deleted", "inserted", "kept"])("is not told to whom may not read it (%s)", async (how) => {
+    const ann = await enter("ann")
+    assert.strictEqual((await run(ann, 1, "discloseCard", { id: 3, how: "kept" })).value.title, "three")
+    const eve = await enter("eve")
+    assert.strictEqual((await run(eve, 1, "discloseCard", { id: 3, how })).reason?._tag, "ServerFailure")
+    assert.notInclude(JSON.stringify(eve.messages), "three")
+    assert.lengthOf(await server.query("select from cards where id = 3"), 1)
+  })
+})
+
 it("P9 outcomes that are not acknowledged are kept up to a bound, and nothing is run beyond it", async () => {
   const eve = await enter("eve")
   assert.strictEqual((await misbehave(eve, 1, "nothing")).type, "success")

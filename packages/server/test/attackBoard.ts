@@ -47,7 +47,7 @@ export class Me extends Principal.make<Me>()("attack/Me", { userId: Column.text,
 const isMember = (projectId: Expr.Expr<string>) => Query.from(Member).where((m) => m.projectId.eq(projectId).and(m.userId.eq(Me.expr.userId))).exists()
 
 const access = [
-  Access.make(Project, { read: (p) => isMember(p.id) }),
+  Access.make(Project, { read: (p) => isMember(p.id), insert: true }),
   Access.make(Member, { read: (m) => m.userId.eq(Me.expr.userId) }),
   Access.make(Card, {
     read: (c) => isMember(c.projectId),
@@ -94,6 +94,10 @@ const card = { id: Column.int4, projectId: Column.text, title: Column.text }
 const createCard = Mutation.make("createCard", { payload: card, success: Card })
 const changeCard = Mutation.make("changeCard", { payload: { id: Column.int4, projectId: Column.text.nullable(), title: Column.text.nullable(), price: Column.int4.nullable() } })
 const deleteCard = Mutation.make("deleteCard", { payload: { id: Column.int4 } })
+/** Of a project that nobody is a member of yet. */
+const createProject = Mutation.make("createProject", { payload: { id: Column.text, name: Column.text }, success: Project })
+/** Gives back what its caller may not read, in different ways. */
+const discloseCard = Mutation.make("discloseCard", { payload: { id: Column.int4, how: Column.text }, success: Card })
 const misbehave = Mutation.make("misbehave", { payload: { what: Column.text }, success: Schema.Unknown })
 const checked = Mutation.make("checked", { payload: { text: picky } })
 
@@ -102,7 +106,7 @@ export class Attack extends Contract.make("attack", {
   tables: [Project, Member, Card, Paper, Numbers, Open, Doc, Draft, Viewer, Editor],
   access: [...access, ...documents, Access.make(Numbers, { read: true }), Access.make(Open, { read: true })],
   queries: { cards, byCode, withCode, titled, like, priced, firstCards, papers, projectsWith, drafts, docs, firstDocs },
-  mutations: { createCard, changeCard, deleteCard, misbehave, checked }
+  mutations: { createProject, discloseCard, createCard, changeCard, deleteCard, misbehave, checked }
 }) {}
 
 const ddl = `
@@ -141,6 +145,25 @@ const handlers = Handlers.layer(Attack, {
     yield* (yield* Transaction).delete(Card, { id })
   }),
   checked: () => Effect.void,
+  createProject: Effect.fnUntraced(function*(row) {
+    return yield* (yield* Transaction).insert(Project, row)
+  }),
+  discloseCard: Effect.fnUntraced(function*({ how, id }) {
+    const tx = yield* Transaction
+    const card = (yield* how === "filtered" ? tx.get(Card, { id }) : Transaction.unfiltered(tx.get(Card, { id })))!
+    switch (how) {
+      case "kept":
+        return kept.card ??= card
+      case "deleted":
+        yield* tx.unfiltered(tx.delete(Card, { id }))
+        return card
+      case "inserted":
+        yield* tx.unfiltered(tx.delete(Card, { id }))
+        return yield* tx.unfiltered(tx.insert(Card, card))
+      default:
+        return card
+    }
+  }),
   misbehave: Effect.fnUntraced(function*({ what }) {
     const tx = yield* Transaction
     const sql = yield* SqlClient.SqlClient
@@ -192,6 +215,9 @@ const handlers = Handlers.layer(Attack, {
     }
   })
 })
+
+/** What a handler remembers of another caller. */
+const kept: { card?: Card } = {}
 
 /** What handlers wait for. */
 const makeGate = () => {

@@ -31,6 +31,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Operation } from "../Authorization.ts"
 import type { Rules } from "../Writer.ts"
 import * as SqlFailure from "./sqlFailure.ts"
+import * as Told from "./told.ts"
 
 /** Whether access rules are left out, inside `unfiltered`. */
 const Unfiltered = Context.Reference<boolean>("@headwater/server/Unfiltered", { defaultValue: () => false })
@@ -133,7 +134,8 @@ export const make = (
     const { gates, select } = filtered()
     const seen: Plan.Select = { ...select, where: [...gates, ...select.where], project: authorization.masked(select.table) }
     const { text, parameters: values } = Sql.select(seen, tables, bound, { columns: "project" })
-    return { select, rows: (yield* run(text, values)).map(Row.fromTexts(tables.get(select.table)!)) }
+    const rows = (yield* run(text, values)).map(Row.fromTexts(tables.get(select.table)!))
+    return { select, rows: rows.map((row) => Told.tell(principal, row)) }
   })
 
   /** A check as a column of a statement's result, and what parameters it adds; undefined where all may. */
@@ -233,7 +235,8 @@ export const make = (
         const write = { table: own.tableName, key, rules: [{ condition: after, row: rowWith(own, row, null), otherwise: () => notAllowed(own, key, "insert") }] }
         return Effect.flatMap(run(text, [...properties.map((property) => toText(own, row, property)), ...rule?.parameters ?? []], write), ([texts]) => {
           if (rule !== undefined && texts!.at(-1) !== "true") return forbidden(own, key, "insert")
-          return Effect.succeed(Row.fromTexts(own)(texts!))
+          const inserted = Row.fromTexts(own)(texts!)
+          return Effect.succeed(unfiltered ? inserted : Told.tell(principal, inserted))
         })
       })) as never,
 
