@@ -21,6 +21,9 @@ export const BoardPage = ({ client, onSignOut, session }: {
   const me = people?.find((person) => person.id === session.userId) ?? null
   const { status } = useConnection(client)
   const signOut = () => {
+    const waiting = client.sync.pending.snapshot.length
+    // They end with the client.
+    if (waiting > 0 && !confirm(`${waiting === 1 ? "One change was" : `${waiting} changes were`} not sent yet. Sign out and lose ${waiting === 1 ? "it" : "them"}?`)) return
     forgetSession()
     onSignOut()
   }
