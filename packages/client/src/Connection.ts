@@ -33,6 +33,9 @@ export interface Options {
   readonly connectTimeoutMillis: number
 }
 
+/** What an answer may take where the browser says that the network is gone: it may be wrong, and a heartbeat is a long time to look online. */
+const doubtMillis = 3_000
+
 export const defaultOptions: Options = { minDelayMillis: 250, maxDelayMillis: 5_000, connectTimeoutMillis: 15_000 }
 
 export interface State {
@@ -101,6 +104,10 @@ export const step = (state: State, event: Event, now: number, random: number, op
     case "close":
       return to({ ...state, error: undefined }, { at: "closed" }, disconnecting(state))
     case "networkDown":
+      if (phase.at === "online") {
+        const received = Math.min(phase.received, now + doubtMillis - 2 * phase.heartbeatMillis)
+        return to({ ...state, hasNetwork: false }, { ...phase, received, sent: now, pinged: true }, [{ type: "ping" }])
+      }
       return phase.at === "waiting" ? to({ ...state, hasNetwork: false }, { at: "waiting", until: null }) : stay({ ...state, hasNetwork: false })
     case "networkUp":
       // Worth a try at once, whatever the delay was.

@@ -130,6 +130,17 @@ describe("Connection", () => {
     assert.strictEqual(m.feed("networkUp").did(), "askToken")
   })
 
+  it("a server that is silent when the network seems gone counts as lost soon; one that answers does not", () => {
+    const m = machine().feed("start", "token", "opened", { ...welcome, heartbeatMillis: 15_000 }, frame)
+    m.did()
+    assert.strictEqual(m.at(1_000).feed("networkDown").did(), "ping")
+    assert.strictEqual(m.at(1_100).feed({ type: "pong", position: 1 }).state.deadline, 16_000)
+    assert.strictEqual(m.at(2_000).feed("networkDown").did(), "ping")
+    assert.strictEqual(m.state.deadline, 5_000)
+    assert.strictEqual(m.at(5_000).feed("wake").did(), "disconnect")
+    assert.deepStrictEqual([m.status.status, m.state.deadline], ["offline", null])
+  })
+
   it("another client id is taken at once; another contract is said in full at once, and then waited for", () => {
     const m = machine().feed("start", "token", "opened")
     m.did()
