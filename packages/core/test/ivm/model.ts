@@ -111,6 +111,19 @@ export class World {
     return { position: ++this.position, transactions: [], truncated, chunks }
   }
 
+  /** Makes these changes: a row for each key, or null. */
+  commit(...changes: ReadonlyArray<readonly [name: TableName, id: Value, after: Row | null]>): Step {
+    const chunk = changes.map(([table, id, after]): Change => {
+      const held = this.rows.get(table)!
+      const key = this.keyOf(table, { id })
+      const before = held.get(key) ?? null
+      if (after === null) held.delete(key)
+      else held.set(key, Object.freeze(after))
+      return { table, before: before && { ...before }, after }
+    })
+    return { position: ++this.position, transactions: [], truncated: [], chunks: [chunk] }
+  }
+
   /** Every condition, by looking at all rows. */
   test = (conditions: ReadonlyArray<Expression>, row: Row, bound: Bound): boolean => Semantics.condition(conditions, { source: "t", exists: Naive.exists(this.all) })(row, bound)
 
