@@ -38,6 +38,11 @@ export interface Options {
   readonly pendingBytes?: number | undefined
   /** How long a connection that just got a frame waits for its next, so that steps under load share one; 4 ms by default. */
   readonly gather?: Duration.Input | undefined
+  /**
+   * Live queries of one connection that no index serves, so that each changed row of their tables is tested for them; 50 by default. A
+   * query may have 1,000 of them at a time, with different parameters, for all connections.
+   */
+  readonly maxScanned?: number | undefined
 }
 
 const limitsOf = (options: Options): Internal.Limits => {
@@ -48,7 +53,8 @@ const limitsOf = (options: Options): Internal.Limits => {
     ...options.gather === undefined ? {} : { gatherMillis: Duration.toMillis(options.gather) },
     windowBytes: options.windowBytes ?? defaultLimits.windowBytes,
     socketBytes: options.socketBytes ?? defaultLimits.socketBytes,
-    pendingBytes: options.pendingBytes ?? defaultLimits.pendingBytes
+    pendingBytes: options.pendingBytes ?? defaultLimits.pendingBytes,
+    scanned: options.maxScanned ?? defaultLimits.scanned
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Binding, Delta, Gate, Pass } from "@headwater/core/Graph"
+import { type Binding, BudgetExceeded, type Delta, type Gate, type Pass } from "@headwater/core/Graph"
 import type { Bound } from "@headwater/core/Range"
 import type { Row } from "@headwater/core/Row"
 import type { Shape } from "@headwater/core/Shape"
@@ -13,6 +13,9 @@ const shape = (gated: boolean, masked = false): Shape => ({
   masks: masked ? [{ column: "text", readable: { op: "literal", value: true, type: { kind: "boolean" } }, mask: null }] : [],
   select: { table: "t" }
 } as unknown as Shape)
+
+/** Of scanned bindings, for all together. */
+const scanCap = 20
 
 /** Stands for engine and graph: computes every result anew from the table, and is told when to be ready. */
 const fake = () => {
@@ -45,7 +48,8 @@ const fake = () => {
       for (const other of groups) {
         if (other.shape === shape && other.bound.parameters["group"] === bound.parameters["group"]) return other.count++, other
       }
-      const made: Fake = { id: ++ids, shape, bound, ready: false, shown: [], count: 1, rows: () => made.shown, boundary: undefined }
+      if (shape.hash === "scanned" && [...groups].filter((one) => one.isScanned).length >= scanCap) throw new BudgetExceeded({ shape, message: "full" })
+      const made: Fake = { id: ++ids, shape, bound, isScanned: shape.hash === "scanned", ready: false, shown: [], count: 1, rows: () => made.shown, boundary: undefined }
       groups.add(made)
       return made
     },
@@ -235,6 +239,30 @@ it("P1 while one query of a connection waits, none of them moves; another connec
   fill()
   assert.deepStrictEqual([one.rows(0), one.rows(1)], [[["1", "a", 2], ["3", "a", 1]], [["2", "b", 1]]])
   assert.strictEqual(one.to(), two.to())
+})
+
+it("P9 one connection cannot take all bindings that have to be scanned, neither at once nor in turn", () => {
+  const { fill, hub } = setup({ scanned: 15 })
+  const scanned = { ...open, hash: "scanned" }
+  const greedy = client(hub, "greedy")
+  greedy.connection.received([])
+  for (let i = 0; i < 15; i++) greedy.connection.subscribe(i, scanned, bound(`g${i}`))
+  assert.throws(() => greedy.connection.subscribe(15, scanned, bound("g15")), /maxScanned/)
+  const other = client(hub, "other")
+  other.connection.received([])
+  for (let i = 0; i < 5; i++) other.connection.subscribe(i, scanned, bound(`o${i}`))
+  assert.throws(() => other.connection.subscribe(5, scanned, bound("o5")), /full/)
+  fill()
+  // What nobody watches any more makes room.
+  for (let i = 0; i < 15; i++) greedy.connection.unsubscribe(i)
+  for (let i = 20; i < 35; i++) greedy.connection.subscribe(i, scanned, bound(`g${i}`))
+  for (let i = 20; i < 35; i++) greedy.connection.unsubscribe(i)
+  other.connection.subscribe(5, scanned, bound("o5"))
+  greedy.connection.subscribe(40, open, bound("a"))
+  fill()
+  assert.deepStrictEqual([0, 4, 5].map((id) => other.rows(id)), [[], [], []])
+  assert.deepStrictEqual(greedy.rows(40), [])
+  assert.strictEqual(hub.stats().bindings, 7)
 })
 
 it("a thousand connections share one binding, one encoding and one frame", () => {

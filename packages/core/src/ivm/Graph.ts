@@ -66,6 +66,8 @@ export interface Binding {
   readonly id: number
   readonly shape: Shape
   readonly bound: Bound
+  /** No index finds it: it is tested for every changed row of its table, and counts towards `scanCap`. */
+  readonly isScanned: boolean
   readonly ready: boolean
   /** What was delivered last by a `Pass`: the members in the query's order. O(members), sorted without a limit. */
   rows(): ReadonlyArray<Row>

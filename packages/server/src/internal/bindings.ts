@@ -7,7 +7,7 @@
  *
  * Cost: O(1) per channel that is asked for; a pass costs what it concerns and what is not ready; `sweep` and `restart` are linear.
  */
-import type { Binding, MaskTurn } from "@headwater/core/Graph"
+import { type Binding, BudgetExceeded, type MaskTurn } from "@headwater/core/Graph"
 import type { Position } from "@headwater/core/Position"
 import type { Bound } from "@headwater/core/Range"
 import type { Row } from "@headwater/core/Row"
@@ -60,9 +60,13 @@ export class Bindings {
     return this.#entries.get(binding)
   }
 
-  /** What one with these values sees. Not idle from now on. */
-  channel(shape: Shape, bound: Bound): Channel {
-    const binding = this.#source.bind(shape, bound)
+  /** What one with these values sees. Not idle from now on. Throws `BudgetExceeded`, also where `mayScan` does not let it be scanned. */
+  channel(shape: Shape, bound: Bound, mayScan: () => boolean): Channel {
+    const binding = this.#bind(shape, bound)
+    if (binding.isScanned && !mayScan()) {
+      this.#source.release(binding)
+      throw new BudgetExceeded({ shape, message: scanned(shape) })
+    }
     let entry = this.#entries.get(binding)
     if (entry === undefined) {
       entry = { shape, bound, binding, ready: binding.ready, known: binding.ready, before: undefined, channels: new Map() }
@@ -135,15 +139,30 @@ export class Bindings {
 
   /** Gives up what nobody has watched since `until`, and more idle channels than `most`. */
   sweep(until: number, most: number): void {
-    for (const channel of Watchers.expired(this.#channels(), until, most)) {
-      const entry = this.#entries.get(channel.shown.binding)!
-      Retained.clear(channel.log, Infinity)
-      entry.channels.delete(channel.audience)
-      if (entry.channels.size > 0) continue
-      this.#entries.delete(entry.binding)
-      this.#unready.delete(entry)
-      this.#source.release(entry.binding)
+    for (const channel of Watchers.expired(this.#channels(), until, most)) this.#forget(channel)
+  }
+
+  /** Where a shape has no room left, what nobody watches makes room. */
+  #bind(shape: Shape, bound: Bound): Binding {
+    try {
+      return this.#source.bind(shape, bound)
+    } catch (error) {
+      if (!(error instanceof BudgetExceeded)) throw error
+      for (const channel of Watchers.expired(this.#channels(), Infinity, 0)) {
+        if (channel.shown.shape.hash === shape.hash) this.#forget(channel)
+      }
+      return this.#source.bind(shape, bound)
     }
+  }
+
+  #forget(channel: Channel): void {
+    const entry = this.#entries.get(channel.shown.binding)!
+    Retained.clear(channel.log, Infinity)
+    entry.channels.delete(channel.audience)
+    if (entry.channels.size > 0) return
+    this.#entries.delete(entry.binding)
+    this.#unready.delete(entry)
+    this.#source.release(entry.binding)
   }
 
   #add(entry: Entry): void {
@@ -155,6 +174,10 @@ export class Bindings {
     for (const entry of this.#entries.values()) yield* entry.channels.values()
   }
 }
+
+const scanned = ({ select }: Shape) =>
+  `This connection has as many queries as it may that each changed row of their tables must be tested for, and this one over ${select.table} is one more: `
+    + "unsubscribe some, compare a column with a parameter by equality or range, or raise maxScanned"
 
 const refresh = ({ channels }: Entry): void => {
   for (const { watchers } of channels.values()) watchers.refresh()

@@ -79,6 +79,13 @@ export class Connection implements Owner {
     return this.#holds === 0 && !this.line.pressed && this.#touched.length === 0 && !this.receipts.isWaiting
   }
 
+  /** Its bindings that each changed row of their table is tested for. O(members). */
+  get scanned(): number {
+    let count = 0
+    for (const { shown } of this.members.keys()) if (shown.binding.isScanned) count++
+    return count
+  }
+
   /** `gates` are asked for only if nothing shows that channel yet. */
   subscribe(id: number, channel: Channel, gates: () => ReadonlyArray<Gates.Entry>, first: boolean, held: Position | undefined): void {
     let member = this.members.get(channel)

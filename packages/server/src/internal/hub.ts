@@ -35,6 +35,8 @@ export interface Environment extends Sending.Environment {
 export interface Limits extends Sending.Limits, Retained.Limits {
   /** Bindings and gates that nobody watches live on for `windowMillis`, but not more of them than this. */
   readonly idleBindings: number
+  /** Of one connection, bindings that each changed row of their table is tested for. */
+  readonly scanned: number
   /** How long a connection waits for the engine to be where its client has been. */
   readonly behindMillis: number
 }
@@ -46,11 +48,12 @@ export const defaultLimits: Limits = {
   windowMillis: 60_000,
   windowBytes: 64 * 1024 * 1024,
   idleBindings: 10_000,
+  scanned: 50,
   behindMillis: 10_000
 }
 
 export interface Connection {
-  /** Throws nothing; the result comes in a frame. `bound` must be complete. */
+  /** Throws `BudgetExceeded`; the result comes in a frame. `bound` must be complete. */
   readonly subscribe: (id: number, shape: Shape, bound: Bound, options?: { readonly first?: boolean; readonly held?: Position }) => void
   readonly unsubscribe: (id: number) => void
   readonly has: (id: number) => boolean
@@ -186,7 +189,7 @@ export const make = (environment: Environment): Hub => {
     const act = (run: () => void) => sending.after(undefined, run)
     return {
       subscribe: (id, shape, bound, { first = false, held } = {}) =>
-        act(() => connection.subscribe(id, bindings.channel(shape, bound), () => shape.gates.map((gate) => gates.gate(gate, bound)), first, held)),
+        act(() => connection.subscribe(id, bindings.channel(shape, bound, () => connection.scanned < limits.scanned), () => shape.gates.map((gate) => gates.gate(gate, bound)), first, held)),
       unsubscribe: (id) => act(() => connection.unsubscribe(id, now())),
       has: (id) => connection.subscriptions.has(id),
       acknowledge: (seq) => connection.receipts.acknowledge(seq),

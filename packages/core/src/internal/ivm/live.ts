@@ -68,6 +68,10 @@ export class Live implements Graph.Binding {
     return this.compiled.shape
   }
 
+  get isScanned(): boolean {
+    return this.compiled.isScanned
+  }
+
   rows(): ReadonlyArray<Row> {
     if (!this.wasTold) return none
     const { compiled, log, members, window } = this
