@@ -65,6 +65,8 @@ describe("replication", () => {
       yield* got.until(() => got.sent() >= Lsn.parse(now!["lsn"]!))
 
       connection.confirm(got.sent(), got.sent())
+      const isConfirmed = `select 1 from pg_replication_slots where slot_name = '${name}' and confirmed_flush_lsn >= '${now!["lsn"]}'`
+      while ((yield* sql(isConfirmed)).length === 0);
       yield* sql(`select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = '${name}'`)
       const exit = yield* Fiber.await(streaming)
       assert.isTrue(Exit.isFailure(exit))
