@@ -24,11 +24,11 @@ const titleOf = ({ payload }: Write, cards: ReadonlyArray<Card>): string => {
   return title === undefined ? "a card" : `“${title.length > 60 ? `${title.slice(0, 59)}…` : title}”`
 }
 
-const why = (error: { readonly _tag: string; readonly message?: string }): string => {
+const why = (error: Write["error"]): string => {
   switch (error._tag) {
     case "ColumnFull": return `“Doing” holds at most ${doingLimit} cards. Finish one first.`
     case "TitleEmpty": return "A card needs a title."
-    default: return error.message ?? error._tag
+    case "SyncError": return error.reason._tag === "WriteRefused" && error.reason.constraint === null ? "What it needs is gone, or no longer yours to change." : error.message
   }
 }
 

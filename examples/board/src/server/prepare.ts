@@ -18,7 +18,8 @@ export const prepare = Effect.fnUntraced(function*(settings: Settings) {
     Effect.tapError(({ isRetryable }) => {
       if (!isRetryable || waits) return Effect.void
       waits = true
-      return Effect.logInfo("Waiting for the database …")
+      // Its own one starts at the same time.
+      return Effect.logInfo(settings.ownDatabase ? "Waiting for the database …" : "Waiting for the database that DATABASE_URL names …")
     }),
     Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 300, while: ({ isRetryable }) => isRetryable }),
     Effect.catchTag("SqlError", ({ reason }) =>
