@@ -175,7 +175,7 @@ export const make = (tables: { readonly [name: string]: TableRows }): Replica =>
     close(id) {
       const view = views.get(id)
       if (view !== undefined) {
-        for (const key of view.members) ViewState.leave(view, key)
+        ViewState.close(view)
         bindings.delete(view)
         views.delete(id)
       }

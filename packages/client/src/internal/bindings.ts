@@ -62,7 +62,7 @@ export const make = (tables: { readonly [name: string]: TableRows }, views: Read
       if (sharers === undefined) targetsOf.set(binding, sharers = new Set())
       const known = view.known ? undefined : [...sharers].find((other) => other.known)
       if (known !== undefined) {
-        View.reset(view, known.members)
+        View.reset(view, View.membersOf(known))
         view.boundary = known.boundary
       }
       sharers.add(view)
@@ -121,7 +121,7 @@ export const make = (tables: { readonly [name: string]: TableRows }, views: Read
         const [first, ...others] = targets as readonly [View.State, ...Array<View.State>]
         const { store } = first
         changeMembers(first, patch, add)
-        for (let i = 0; i < rows.length; i++) if (add === keys || first.members.has(keys[i]!)) Store.confirm(store, keys[i]!, rows[i]!, hasPending)
+        for (let i = 0; i < rows.length; i++) if (add === keys || View.isMember(first, keys[i]!)) Store.confirm(store, keys[i]!, rows[i]!, hasPending)
         for (const view of others) changeMembers(view, patch, add)
         for (const view of targets) {
           if (boundary === undefined && !patch.reset) continue

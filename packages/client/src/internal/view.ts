@@ -5,11 +5,13 @@
  * written rows that exist, satisfy its condition and do not lie beyond its boundary; where the condition asks for rows that
  * are not held, membership stands. `sorted` has the same rows in order, `projected` what is shown of each.
  *
+ * Mostly what it shows are its members: these are not kept, but how they differ. A member is a candidate that is no guest, or absent.
+ *
  * Nothing is compared or made while a transaction goes on: it only marks what has to be done. `update` does that, and the
  * result is made when it is read.
  *
  * Time of `update`: O(log n) per dirty key, O(n log n) to rebuild; both only where the row is another object now. Of a changed result: O(n).
- * Memory: one entry per member and one per candidate.
+ * Memory: one entry per candidate, another one per key in which candidates and members differ.
  */
 import type { Key } from "@headwater/core/Key"
 import type { Row } from "@headwater/core/Row"
@@ -25,11 +27,18 @@ export interface State extends View {
   readonly store: Store
   /** Other tables whose rows its condition asks for. */
   readonly asked: ReadonlyArray<Store>
-  members: Set<Key>
+  members: Members
   /** Undefined: no limit. Null: exhausted. */
   boundary: ReadonlyArray<Value> | null | undefined
   readonly shown: Shown
   readonly todo: Todo
+}
+
+interface Members {
+  /** Members that are no candidates. */
+  readonly absent: Set<Key>
+  /** Candidates that are no members. */
+  readonly guests: Set<Key>
 }
 
 interface Shown {
@@ -55,7 +64,7 @@ interface Todo {
 export const make = (id: number, definition: Definition, store: Store, asked: ReadonlyArray<Store>): State => {
   const shown: Shown = { candidates: new Map(), sorted: SortedRows.make(definition.compare), projected: new WeakMap(), made: undefined, outdated: false }
   const view: State = {
-    id, definition, store, asked, known: false, members: new Set(), boundary: undefined, shown,
+    id, definition, store, asked, known: false, members: noMembers(new Set()), boundary: undefined, shown,
     todo: { rebuild: false, recheck: false, changed: false },
     keys: () => first(view).map(store.keyOf),
     get rows() {
@@ -70,28 +79,45 @@ export const make = (id: number, definition: Definition, store: Store, asked: Re
   return view
 }
 
+export const isMember = ({ members: { absent, guests }, shown: { candidates } }: State, key: Key): boolean =>
+  candidates.has(key) ? !guests.has(key) : absent.has(key)
+
+export function* membersOf({ members: { absent, guests }, shown: { candidates } }: State): Iterable<Key> {
+  for (const key of candidates.keys()) if (!guests.has(key)) yield key
+  yield* absent
+}
+
 /** A row that is not confirmed yet must be, next. */
 export const join = (view: State, key: Key): void => {
-  if (view.members.has(key)) return
-  view.members.add(key)
+  if (isMember(view, key)) return
+  const { absent, guests } = view.members
+  if (!guests.delete(key)) absent.add(key)
   ConfirmedRows.retain(view.store.confirmed, key)
 }
 
 export const leave = (view: State, key: Key): void => {
-  if (view.members.delete(key)) ConfirmedRows.release(view.store.confirmed, key)
+  if (!isMember(view, key)) return
+  const { absent, guests } = view.members
+  if (!absent.delete(key)) guests.add(key)
+  ConfirmedRows.release(view.store.confirmed, key)
 }
 
 /** These are its members now, and it is known. */
 export const reset = (view: State, keys: Iterable<Key>): void => {
   const members = new Set(keys)
-  if (view.members.size === 0) {
-    view.members = members
+  if (view.shown.candidates.size === 0 && view.members.absent.size === 0) {
+    view.members = noMembers(members)
     for (const key of members) ConfirmedRows.retain(view.store.confirmed, key)
   } else {
-    for (const key of view.members) if (!members.has(key)) leave(view, key)
+    for (const key of membersOf(view)) if (!members.has(key)) leave(view, key)
     for (const key of members) join(view, key)
   }
   view.known = view.todo.rebuild = true
+}
+
+/** Gives its members up; it is not used any more. */
+export const close = (view: State): void => {
+  for (const key of membersOf(view)) ConfirmedRows.release(view.store.confirmed, key)
 }
 
 /** Brings what it shows up to date with the marks of the stores, which stay. */
@@ -127,12 +153,13 @@ export const resultOf = (view: State): ReadonlyArray<Row> => {
 
 const first = ({ definition: { limit }, shown: { sorted } }: State) => sorted.first(limit === null ? Infinity : Math.max(limit, 0))
 
-const candidateOf = (view: State, key: Key, held: Held): Row | undefined => {
-  const { boundary, definition, members, store } = view
+const noMembers = (absent: Set<Key>): Members => ({ absent, guests: new Set() })
+
+const candidateOf = ({ boundary, definition, store }: State, key: Key, isMember: boolean, held: Held): Row | undefined => {
   const touched = store.touched.get(key)
-  if (touched === undefined) return members.has(key) ? store.confirmed.rows.get(key) : undefined
+  if (touched === undefined) return isMember ? store.confirmed.rows.get(key) : undefined
   const { row } = touched
-  if (!row || !(definition.passes(row, held) ?? members.has(key))) return undefined
+  if (!row || !(definition.passes(row, held) ?? isMember)) return undefined
   return boundary && definition.isBeyond(row, boundary) ? undefined : row
 }
 
@@ -145,37 +172,55 @@ const project = ({ definition, shown: { projected } }: State, row: Row, before: 
 }
 
 const refresh = (view: State, key: Key, held: Held) => {
-  const { candidates, sorted } = view.shown
+  const { members: { absent, guests }, shown: { candidates, sorted } } = view
   const before = candidates.get(key)
-  const after = candidateOf(view, key, held)
+  const isMember = before === undefined ? absent.has(key) : !guests.has(key)
+  const after = candidateOf(view, key, isMember, held)
   if (before === after) return
   view.todo.changed = true
   if (before !== undefined) sorted.remove(before)
   if (after === undefined) {
     candidates.delete(key)
+    if (isMember) absent.add(key)
+    else guests.delete(key)
     return
   }
   candidates.set(key, after)
+  if (!isMember) guests.add(key)
+  else if (before === undefined) absent.delete(key)
   sorted.insert(after)
   project(view, after, before)
 }
 
 const rebuild = (view: State, held: Held) => {
-  const { members, shown: { candidates, made, sorted }, store: { confirmed, touched } } = view
+  const { members: { absent, guests }, shown: { candidates, made, sorted }, store: { confirmed, touched } } = view
   const before = new Map(candidates)
+  const { absent: absentAfter, guests: guestsAfter } = view.members = noMembers(new Set())
   candidates.clear()
+  const rows: Array<Row> = []
   let same = 0
   const show = (key: Key, row: Row) => {
     candidates.set(key, row)
+    rows.push(row)
     const old = before.size === 0 ? undefined : before.get(key)
     if (old === row) same++
     else project(view, row, old)
   }
-  for (const key of members) if (touched.size === 0 || !touched.has(key)) show(key, confirmed.rows.get(key)!)
-  for (const key of touched.keys()) {
-    const row = candidateOf(view, key, held)
-    if (row !== undefined) show(key, row)
+  const showMember = (key: Key) => {
+    if (touched.size === 0 || !touched.has(key)) show(key, confirmed.rows.get(key)!)
   }
-  sorted.fill([...candidates.values()])
+  for (const key of before.keys()) if (guests.size === 0 || !guests.has(key)) showMember(key)
+  absent.forEach(showMember)
+  for (const key of touched.keys()) {
+    const isMember = before.has(key) ? !guests.has(key) : absent.has(key)
+    const row = candidateOf(view, key, isMember, held)
+    if (row === undefined) {
+      if (isMember) absentAfter.add(key)
+      continue
+    }
+    show(key, row)
+    if (!isMember) guestsAfter.add(key)
+  }
+  sorted.fill(rows)
   if (made === undefined || same < candidates.size || same < before.size) view.todo.changed = true
 }
