@@ -43,6 +43,10 @@ export interface Options {
    * query may have 1,000 of them at a time, with different parameters, for all connections.
    */
   readonly maxScanned?: number | undefined
+  /** Rows of a result that are sent at once; 100,000 by default. A query with more fails with `BudgetExceeded`. */
+  readonly maxResultRows?: number | undefined
+  /** Their text, in UTF-16 units; 64 Mi by default, 128 Mi at most. All queries of a connection together may take 256 Mi. */
+  readonly maxResultBytes?: number | undefined
 }
 
 const limitsOf = (options: Options): Internal.Limits => {
@@ -54,7 +58,9 @@ const limitsOf = (options: Options): Internal.Limits => {
     windowBytes: options.windowBytes ?? defaultLimits.windowBytes,
     socketBytes: options.socketBytes ?? defaultLimits.socketBytes,
     pendingBytes: options.pendingBytes ?? defaultLimits.pendingBytes,
-    scanned: options.maxScanned ?? defaultLimits.scanned
+    scanned: options.maxScanned ?? defaultLimits.scanned,
+    maxResultRows: options.maxResultRows ?? defaultLimits.maxResultRows,
+    maxResultBytes: Math.min(options.maxResultBytes ?? defaultLimits.maxResultBytes, defaultLimits.frameBytes / 2)
   }
 }
 

@@ -341,6 +341,10 @@ export const layer = <C extends Contract.Any>(contract: C, authenticate: Authent
               client,
               peer: socket,
               atLeast: known?.position ?? 0,
+              tooLarge: (id, message) => {
+                state.subscriptions.delete(id)
+                say({ type: "error", code: "BudgetExceeded", id, message, fatal: false })
+              },
               superseded: () => act(Conversation.end(state, 4001, "The client has connected again.")),
               overrun: () => fail("LimitExceeded", "Too many outcomes wait: read them, and acknowledge them."),
               outpaced: () => fail("ServerFailure", "This server has not seen yet what you have: connect again.")

@@ -153,9 +153,11 @@ const client = (hub: Hub.Hub, name: string, options: { readonly atLeast?: number
   let resyncs = 0
   let superseded = false
   let outpaced = false
+  const tooLarge: Array<number> = []
   const connection = hub.connect({
     client: name,
     atLeast: options.atLeast ?? 0,
+    tooLarge: (id) => void tooLarge.push(id),
     superseded: () => void (superseded = true),
     overrun: () => {},
     outpaced: () => void (outpaced = true),
@@ -194,6 +196,7 @@ const client = (hub: Hub.Hub, name: string, options: { readonly atLeast?: number
     resyncs: () => resyncs,
     superseded: () => superseded,
     outpaced: () => outpaced,
+    tooLarge,
     bindings, opened,
     rows: (id: number) => opened.has(id) ? [...bindings.get(opened.get(id)!)!.values()].toSorted(byText) : undefined
   }
@@ -263,6 +266,50 @@ it("P9 one connection cannot take all bindings that have to be scanned, neither 
   assert.deepStrictEqual([0, 4, 5].map((id) => other.rows(id)), [[], [], []])
   assert.deepStrictEqual(greedy.rows(40), [])
   assert.strictEqual(hub.stats().bindings, 7)
+})
+
+it.each([{ maxResultRows: 3 }, { maxResultBytes: 50 }, { frameBytes: 220 }])("P12 a result that is too large for a frame ends its own subscriptions, and no others (%o)", (limits) => {
+  const { fill, graph, hub, step } = setup(limits)
+  const put = (group: string, count: number, text = 0) => {
+    for (let i = 0; i < count; i++) graph.rows.set(`${group}${i}`, row(`${group}${i}`, group, text))
+  }
+  put("a", 2)
+  put("b", 20)
+  const one = client(hub, "one")
+  const two = client(hub, "two")
+  one.connection.subscribe(1, open, bound("b"), { first: true })
+  one.connection.subscribe(2, open, bound("a"), { first: true })
+  two.connection.subscribe(1, open, bound("a"), { first: true })
+  for (const { connection } of [one, two]) connection.received([])
+  fill()
+  assert.deepStrictEqual([one.tooLarge, two.tooLarge], [[1], []])
+  assert.isUndefined(one.rows(1))
+  assert.isFalse(one.connection.has(1))
+  assert.deepStrictEqual([one.rows(2), two.rows(1)], Array(2).fill(wire(graph.result("a"))))
+  // It changes by more than that, and what there is after it is little.
+  step(() => graph.rows.clear())
+  step(() => put("a", 1, 7))
+  one.connection.subscribe(1, open, bound("b"))
+  fill()
+  assert.deepStrictEqual([one.rows(1), one.rows(2), two.rows(1)], [[], [["a0", "a", 7]], [["a0", "a", 7]]])
+  assert.deepStrictEqual([one.tooLarge, two.tooLarge], [[1], []])
+})
+
+it("P12 a live result that changes by too much is sent anew, or ends where that is too much as well", () => {
+  const { fill, graph, hub, step } = setup({ maxResultRows: 3 })
+  const one = client(hub, "one")
+  one.connection.subscribe(1, open, bound("a"), { first: true })
+  one.connection.subscribe(2, open, bound("b"), { first: true })
+  one.connection.received([])
+  fill()
+  for (const round of [1, 2]) step(() => void [1, 2, 3].forEach((i) => graph.rows.set(`${round}${i}`, row(`${round}${i}`, round === 1 ? "a" : "b", i))))
+  // Six of one step, of which three remain.
+  step(() => void [1, 2, 3].forEach((i) => graph.rows.delete(`1${i}`) && graph.rows.set(`3${i}`, row(`3${i}`, "a", i))))
+  assert.deepStrictEqual(one.rows(1), wire(graph.result("a")))
+  step(() => void [1, 2, 3, 4].forEach((i) => graph.rows.set(`4${i}`, row(`4${i}`, "a", i))))
+  assert.deepStrictEqual(one.tooLarge, [1])
+  step(() => void graph.rows.set("21", row("21", "b", 9)))
+  assert.deepStrictEqual(one.rows(2), wire(graph.result("b")))
 })
 
 it("a thousand connections share one binding, one encoding and one frame", () => {

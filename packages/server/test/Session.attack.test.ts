@@ -163,7 +163,7 @@ describe("P12 bytes that are no protocol end their own connection", () => {
 
 describe("P9 what connections take together is bounded", () => {
   const serveFew = async (run: (few: Awaited<ReturnType<typeof serveAttack>>) => Promise<void>) => {
-    const few = await serveAttack({ maxConnections: 3, bytesPerSecond: 100_000 })
+    const few = await serveAttack({ maxConnections: 3, bytesPerSecond: 100_000, maxResultRows: 4, maxScanned: 2 })
     try {
       await run(few)
     } finally {
@@ -187,6 +187,22 @@ describe("P9 what connections take together is bounded", () => {
     inside[0]!.close()
     await inside[0]!.until(() => inside[0]!.closed())
     await enterFew("eve")
+  }))
+
+  it("a result that is too large, and one query too many that has to be scanned, are refused, and their ids are free again", () => serveFew(async (few) => {
+    const eve = await enterAs(few, "eve", [["cards", { projectId: "p" }], ["openLike", { pattern: "a%" }], ["openLike", { pattern: "b%" }]], { contract })
+    await few.query("insert into cards (id, project_id, title) values (6, 'p', 'six')")
+    await eve.until(() => eve.rows(0)!.length === 5)
+    const ann = await enterAs(few, "ann", [], { contract })
+    ann.send({ type: "subscribe", id: 1, query: "cards", parameters: { projectId: "p" } })
+    assert.deepInclude(await ann.message("error"), { code: "BudgetExceeded", id: 1, fatal: false })
+    ann.send({ type: "subscribe", id: 1, query: "cards", parameters: { projectId: "q" } })
+    await ann.until(() => ann.rows(1)?.length === 1)
+    eve.send({ type: "subscribe", id: 4, query: "openLike", parameters: { pattern: "c%" } })
+    assert.deepInclude(await eve.message("error"), { code: "BudgetExceeded", id: 4, fatal: false })
+    eve.send({ type: "subscribe", id: 4, query: "cards", parameters: { projectId: "q" } })
+    await eve.until(() => eve.rows(4))
+    assert.lengthOf(eve.rows(0)!, 5)
   }))
 
   it("text that comes too fast is read later, and all of it", () => serveFew(async (few) => {

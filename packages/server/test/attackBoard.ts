@@ -82,6 +82,8 @@ const byCode = Query.make("byCode", {}, () => Query.from(Card).orderBy("code").l
 const withCode = Query.make("withCode", { code: Column.text }, ({ code }) => Query.from(Card).where((c) => c.code.ge(code)).orderBy("id"))
 const titled = Query.make("titled", { title: picky }, ({ title }) => Query.from(Card).where((c) => c.title.eq(title)))
 const like = Query.make("like", { pattern: Schema.String }, ({ pattern }) => Query.from(Card).where((c) => c.title.like(pattern)))
+/** No index serves it. */
+const openLike = Query.make("openLike", { pattern: Column.text }, ({ pattern }) => Query.from(Open).where((o) => o.projectId.like(pattern)))
 const priced = Query.make("priced", { price: Column.numeric, at: Column.timestamptz, rank: Column.float8, count: Column.int8 }, ({ at, count, price, rank }) =>
   Query.from(Numbers).where((n) => n.price.ge(price).or(n.at.ge(at)).or(n.rank.ge(rank)).or(n.count.ge(count))))
 const firstCards = Query.make("firstCards", { count: Schema.Int }, ({ count }) => Query.from(Card).orderBy("id").limit(count))
@@ -105,7 +107,7 @@ export class Attack extends Contract.make("attack", {
   principal: Me,
   tables: [Project, Member, Card, Paper, Numbers, Open, Doc, Draft, Viewer, Editor],
   access: [...access, ...documents, Access.make(Numbers, { read: true }), Access.make(Open, { read: true })],
-  queries: { cards, byCode, withCode, titled, like, priced, firstCards, papers, projectsWith, drafts, docs, firstDocs },
+  queries: { cards, byCode, withCode, titled, like, openLike, priced, firstCards, papers, projectsWith, drafts, docs, firstDocs },
   mutations: { createProject, discloseCard, createCard, changeCard, deleteCard, misbehave, checked }
 }) {}
 

@@ -12,7 +12,7 @@ import type { Position } from "@headwater/core/Position"
 import type { Bound } from "@headwater/core/Range"
 import type { Row } from "@headwater/core/Row"
 import type { Shape } from "@headwater/core/Shape"
-import { Channel, type Encoder, type Writing } from "./channel.ts"
+import { Channel, type Encoder, type Limits, type Writing } from "./channel.ts"
 import * as Retained from "./retained.ts"
 import * as Watchers from "./watchers.ts"
 
@@ -42,9 +42,9 @@ export class Bindings {
   readonly #unready = new Set<Entry>()
   #lastId = 0
 
-  constructor(source: Source, encoder: Encoder) {
+  constructor(source: Source, encoder: Encoder, limits: Limits) {
     this.#source = source
-    this.#writing = { encoder, rows: 0 }
+    this.#writing = { encoder, limits, rows: 0 }
   }
 
   get size(): number {

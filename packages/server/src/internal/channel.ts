@@ -2,7 +2,8 @@
  * A channel: what all see of a binding whose masks hide the same from them, and how that is written.
  *
  * Invariant: the patches that it made since `log.since` take what was shown then to what is shown now. Each is written once,
- * whoever watches, and so is the whole result until something changes.
+ * whoever watches, and so is the whole result until something changes. What is more
+ * than may be told at once (null) is not written.
  *
  * Time: O(rows mentioned) per patch, O(result) for the whole and after the graph was made anew. Memory: what its log retains,
  * and the whole result's text if somebody needed it since the last change.
@@ -33,9 +34,17 @@ export interface Encoder {
   readonly restarted: () => void
 }
 
+/** What may be told of a channel at once. */
+export interface Limits {
+  readonly maxResultRows: number
+  /** Of the rows' text and keys, in UTF-16 units. */
+  readonly maxResultBytes: number
+}
+
 /** What all channels write with, and how much they wrote. */
 export interface Writing {
   readonly encoder: Encoder
+  readonly limits: Limits
   rows: number
 }
 
@@ -56,7 +65,7 @@ export class Channel {
   readonly log: Retained.Log
   readonly watchers = new Watchers()
   readonly #writing: Writing
-  #whole: Patch.Patch | undefined = undefined
+  #whole: Patch.Patch | null | undefined = undefined
   /** By first and last part: of members that gathered the same, one merges for all. */
   readonly #merged = new WeakMap<Patch.Patch, WeakMap<Patch.Patch, Patch.Patch>>()
 
@@ -75,13 +84,11 @@ export class Channel {
       Object.entries(parameters).every(([name, value]) => mayEqual(this.bound.parameters[name], value))
   }
 
-  whole(): Patch.Patch {
+  whole(): Patch.Patch | null {
     if (this.#whole === undefined) {
       const { binding } = this.shown
-      const rows = new Map<Key, string>()
-      const add = new Set<Key>()
-      for (const row of binding.rows()) add.add(this.#put(rows, row))
-      this.#whole = this.#patch(true, rows, add, new Set(), binding.boundary)
+      const rows = this.#write([binding.rows()])
+      this.#whole = rows && this.#patch(true, rows, new Set(rows.keys()), new Set(), binding.boundary)
     }
     return this.#whole
   }
@@ -92,37 +99,40 @@ export class Channel {
     return Patch.emptied(this.id, shape.select.table, binding.boundary === undefined ? undefined : "null")
   }
 
-  changed({ added, boundary, changed, removed }: Delta): Patch.Patch {
+  changed({ added, boundary, changed, removed }: Delta): Patch.Patch | null {
     this.#whole = undefined
-    const rows = new Map<Key, string>()
+    if (removed.length > this.#writing.limits.maxResultRows) return null
+    const rows = this.#write([added, changed])
+    if (rows === null) return null
     const add = new Set<Key>()
-    for (const row of added) add.add(this.#put(rows, row))
-    for (const row of changed) this.#put(rows, row)
+    for (const key of rows.keys()) {
+      if (add.size === added.length) break
+      add.add(key)
+    }
     return this.#patch(false, rows, add, new Set(removed), boundary)
   }
 
   /** Rows that did not change look different. */
-  remasked(concerned: ReadonlyArray<Row>): Patch.Patch {
+  remasked(concerned: ReadonlyArray<Row>): Patch.Patch | null {
     this.#whole = undefined
-    const rows = new Map<Key, string>()
-    for (const row of concerned) this.#put(rows, row)
-    return this.#patch(false, rows, new Set(), new Set(), undefined)
+    const rows = this.#write([concerned])
+    return rows && this.#patch(false, rows, new Set(), new Set(), undefined)
   }
 
   /** What became of a result while the graph was made anew. */
-  difference(before: ReadonlyArray<Row>): Patch.Patch {
+  difference(before: ReadonlyArray<Row>): Patch.Patch | null {
     this.#whole = undefined
+    const old = this.#write([before])
     const to = this.whole()
+    if (old === null || to === null) return null
     const rows = new Map(to.rows)
     const add = new Set(to.add)
     const remove = new Set<Key>()
     // What it looked like is not known where columns are masked: those who read them may be others by now.
     const { masks } = this.shown.shape
-    for (const row of before) {
-      const old = new Map<Key, string>()
-      const key = this.#put(old, row)
+    for (const [key, text] of old) {
       if (!add.delete(key)) remove.add(key)
-      else if (masks.length === 0 && rows.get(key) === old.get(key)) rows.delete(key)
+      else if (masks.length === 0 && rows.get(key) === text) rows.delete(key)
     }
     return { ...to, reset: false, rows, add, remove }
   }
@@ -145,13 +155,23 @@ export class Channel {
     return merged
   }
 
-  #put(rows: Map<Key, string>, row: Row): Key {
+  /** In that order. */
+  #write(parts: ReadonlyArray<ReadonlyArray<Row>>): Map<Key, string> | null {
     const { shape } = this.shown
-    const { encoder } = this.#writing
-    const key = encoder.keyOf(shape.select.table, row)
-    rows.set(key, encoder.rowText(shape, row, shape.masks.length === 0 ? 0 : encoder.masked(shape, row, this.bound)))
-    this.#writing.rows++
-    return key
+    const { encoder, limits } = this.#writing
+    if (parts.reduce((count, rows) => count + rows.length, 0) > limits.maxResultRows) return null
+    const texts = new Map<Key, string>()
+    let left = limits.maxResultBytes
+    for (const rows of parts) {
+      for (const row of rows) {
+        const text = encoder.rowText(shape, row, shape.masks.length === 0 ? 0 : encoder.masked(shape, row, this.bound))
+        this.#writing.rows++
+        const key = encoder.keyOf(shape.select.table, row)
+        if ((left -= text.length + key.length) < 0) return null
+        texts.set(key, text)
+      }
+    }
+    return texts
   }
 
   #patch(

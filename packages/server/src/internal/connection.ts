@@ -20,6 +20,8 @@ import { Receipts } from "./receipts.ts"
 export interface Limits {
   /** What may be gathered for one connection, before it is dropped and the client resynced. */
   readonly pendingBytes: number
+  /** What whole results may take in one frame. Strings have a bound, and one that goes beyond it would end more than a connection. */
+  readonly frameBytes: number
 }
 
 export interface Peer {
@@ -59,13 +61,15 @@ export class Connection implements Owner {
   /** Set when the client must be told first that it starts over. */
   resync: Resync["reason"] | undefined = undefined
   readonly #outbox: Outbox
+  readonly #tooLarge: (id: number, message: string) => void
   #holds = 1
   readonly #touched: Array<Member> = []
   #pendingBytes = 0
 
   /** Held until `letGo`. */
-  constructor(outbox: Outbox, client: string, peer: Peer, position: Position) {
+  constructor(outbox: Outbox, client: string, peer: Peer, position: Position, tooLarge: (id: number, message: string) => void) {
     this.#outbox = outbox
+    this.#tooLarge = tooLarge
     this.client = client
     this.line = { peer, pressed: false, closed: false, lastFrame: -Infinity, position }
   }
@@ -139,22 +143,38 @@ export class Connection implements Owner {
     if (this.#pendingBytes > this.#outbox.limits.pendingBytes) this.#compact()
   }
 
-  /** Adds to `patches` what the next frame carries. Gives JSON of the subscriptions that it opens, with commas between them. */
-  take(patches: Array<Patch.Patch>): string {
+  /**
+   * Adds to `patches` what the next frame carries, and ends the subscriptions whose results are too large for one. Gives JSON of
+   * those that the frame opens, with commas between them.
+   */
+  take(patches: Array<Patch.Patch>, now: number): string {
     let opened = ""
+    let left = this.#outbox.limits.frameBytes
     for (const member of this.#touched) {
       member.touched = false
       if (!member.isShown) continue
+      const patch = member.take()
+      const length = patch?.reset === true ? Patch.text(patch).length : 0
+      if (patch === null || length > left) {
+        this.#refuse(member, patch === null ? "The result" : "The result, with those of the connection's other queries,", now)
+        continue
+      }
+      left -= length
       if (member.unopened.length > 0) {
         for (const id of member.unopened) opened += `${opened === "" ? "" : ","}{"id":${id},"binding":${member.channel.id}}`
         member.unopened = []
       }
-      const patch = member.take()
       if (patch !== undefined && !Patch.isEmpty(patch)) patches.push(patch)
     }
     this.#touched.length = 0
     this.#pendingBytes = 0
     return opened
+  }
+
+  #refuse(member: Member, what: string, now: number): void {
+    const ids = [...member.ids]
+    for (const id of ids) this.unsubscribe(id, now)
+    for (const id of ids) this.#tooLarge(id, `${what} is more than this server sends at once: ask for less with where or limit, or raise maxResultRows and maxResultBytes.`)
   }
 
   /** Too much is pending: nets it out, and if that does not help gives it up. */

@@ -18,7 +18,7 @@ import type { Position } from "@headwater/core/Position"
 import type { Bound } from "@headwater/core/Range"
 import type { Shape } from "@headwater/core/Shape"
 import * as Bindings from "./bindings.ts"
-import type { Channel, Encoder } from "./channel.ts"
+import type { Channel, Encoder, Limits as ChannelLimits } from "./channel.ts"
 import * as Connections from "./connection.ts"
 import * as Gates from "./gates.ts"
 import * as Patch from "./patch.ts"
@@ -32,7 +32,7 @@ export interface Environment extends Sending.Environment {
   readonly limits: Limits
 }
 
-export interface Limits extends Sending.Limits, Retained.Limits {
+export interface Limits extends ChannelLimits, Sending.Limits, Retained.Limits {
   /** Bindings and gates that nobody watches live on for `windowMillis`, but not more of them than this. */
   readonly idleBindings: number
   /** Of one connection, bindings that each changed row of their table is tested for. */
@@ -44,6 +44,9 @@ export interface Limits extends Sending.Limits, Retained.Limits {
 export const defaultLimits: Limits = {
   socketBytes: 256 * 1024,
   pendingBytes: 4 * 1024 * 1024,
+  frameBytes: 256 * 1024 * 1024,
+  maxResultRows: 100_000,
+  maxResultBytes: 64 * 1024 * 1024,
   gatherMillis: 4,
   windowMillis: 60_000,
   windowBytes: 64 * 1024 * 1024,
@@ -74,6 +77,8 @@ export interface Options {
   readonly client: string
   /** Nothing is sent before the engine is there. */
   readonly atLeast: Position
+  /** Called when a subscription has ended because its result is more than may be sent at once. */
+  readonly tooLarge: (id: number, message: string) => void
   /** Called when another connection takes this client over. */
   readonly superseded: () => void
   /** Called when its receipts are too many to be kept: it should be ended. */
@@ -110,7 +115,7 @@ export interface Stats {
 
 export const make = (environment: Environment): Hub => {
   const { limits, now, source } = environment
-  const bindings = new Bindings.Bindings(source, environment.encoder)
+  const bindings = new Bindings.Bindings(source, environment.encoder, limits)
   const gates = new Gates.Gates(source)
   const window = new Retained.Window(limits)
   const sending = new Sending.Sending(environment)
@@ -119,7 +124,13 @@ export const make = (environment: Environment): Hub => {
   /** Those that wait until the engine is at a position that their client has already seen, and since when. */
   const behind = new Map<Connections.Connection, number>()
 
-  const tell = (channel: Channel, patch: Patch.Patch, position: Position, trace: string | undefined) => {
+  const tell = (channel: Channel, patch: Patch.Patch | null, position: Position, trace: string | undefined) => {
+    if (patch === null) {
+      // More than may be told at once; what there is after it may be less.
+      channel.begin(position)
+      channel.watchers.startOver()
+      return
+    }
     if (Patch.isEmpty(patch)) return
     window.retain(channel.log, patch, position, now())
     channel.watchers.push(patch, trace)
@@ -177,7 +188,7 @@ export const make = (environment: Environment): Hub => {
 
   const connect = (options: Options): Connection => {
     const { atLeast, client, peer } = options
-    const connection = new Connections.Connection(sending, client, peer, atLeast)
+    const connection = new Connections.Connection(sending, client, peer, atLeast, options.tooLarge)
     connections.set(connection, options)
     const older = clients.get(client)
     if (older !== undefined) connections.get(older)!.superseded()

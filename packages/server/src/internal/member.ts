@@ -117,8 +117,8 @@ export class Member implements Watcher {
     return Patch.text(this.#pending[0]!).length
   }
 
-  /** What the client must be told to be at the engine's position, and will have been; undefined for nothing. */
-  take(): Patch.Patch | undefined {
+  /** What the client must be told to be at the engine's position, and will have been; undefined for nothing, null for too much. */
+  take(): Patch.Patch | null | undefined {
     if (this.#reset) {
       this.#reset = false
       return this.#result()
@@ -146,7 +146,7 @@ export class Member implements Watcher {
     for (const { watchers } of this.#gates) watchers.delete(this, now)
   }
 
-  #result(): Patch.Patch {
+  #result(): Patch.Patch | null {
     return this.#open ? this.channel.whole() : this.channel.nothing()
   }
 

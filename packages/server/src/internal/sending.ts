@@ -121,7 +121,7 @@ export class Sending implements Outbox {
     const { receipts, resync } = connection
     const trace = traces !== undefined && connection.trace === traces.step ? traces.fanout : connection.trace
     const patches: Array<Patch.Patch> = []
-    const opened = connection.take(patches)
+    const opened = connection.take(patches, this.#environment.now())
     if (resync !== undefined) {
       connection.line.peer.send(JSON.stringify({ type: "resync", reason: resync } satisfies ServerMessage))
       connection.resync = undefined
