@@ -285,12 +285,9 @@ export const make = (stored: Stored): Outbox => {
           renewing = true
           return rejectDoomed()
         case "AlreadyAcknowledged":
-          free(seq)
+          // Those after it keep their numbers: they may have been run too, and have answers of their own.
           renewing = true
-          return [
-            ...reject(id, seq, { id, refused: { _tag: "ServerFailure", message: "This change was run before, and what became of it is not known any more." } }),
-            ...rejectDoomed()
-          ]
+          return reject(id, seq, { id, refused: { _tag: "ServerFailure", message: "This change was run before, and what became of it is not known any more." } })
         default:
           free(seq)
           return [...reject(id, seq, { id, refused: reason }), ...rejectDoomed()]

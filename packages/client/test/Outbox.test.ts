@@ -108,6 +108,27 @@ describe("Outbox", () => {
     assert.strictEqual(names(outbox.take(10)), "1b 2c")
   })
 
+  it("P4 a store that forgot what it acknowledged runs nothing again: each number has its own answer", () => {
+    const outbox = make()
+    const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => add(outbox, name))
+    outbox.welcome(1, [])
+    outbox.take(3)
+    outbox.disconnected()
+    outbox.welcome(4, [])
+    assert.strictEqual(names(outbox.take(3)), "1a 2b 3c")
+    assert.deepStrictEqual(ids(outbox.outcome(1, refusal("AlreadyAcknowledged"))), [a])
+    assert.deepStrictEqual(outbox.entries.map(({ name, seq }) => [name, seq]), [["b", 2], ["c", 3], ["d", null]])
+    assert.deepStrictEqual(ids(outbox.outcome(2, refusal("AlreadyAcknowledged"))), [b])
+    assert.deepStrictEqual(outbox.take(10), [])
+    assert.isFalse(outbox.mustRenew, "c is unanswered")
+    assert.deepStrictEqual(outbox.receipt(3, success), [{ id: c, outcome: success }])
+    assert.isTrue(outbox.mustRenew)
+    outbox.renew("c2")
+    outbox.welcome(1, [])
+    assert.strictEqual(names(outbox.take(10)), "1d")
+    assert.deepStrictEqual(outbox.entries.map(({ id }) => id), [d])
+  })
+
   it("P4 a restored database that lost receipts is told what is pending under another client id", () => {
     const outbox = make()
     for (const name of ["a", "b"]) add(outbox, name)
