@@ -30,11 +30,11 @@ export const release = ({ counts, loose }: ConfirmedRows, key: Key): void => {
   else loose.add(key)
 }
 
-/** Drops the rows that no view has; says which. */
-export const sweep = ({ loose, rows }: ConfirmedRows, dropped: (key: Key) => void): void => {
+/** Drops the rows that no view has; says which, just before. */
+export const sweep = ({ loose, rows }: ConfirmedRows, drops: (key: Key) => void): void => {
   for (const key of loose) {
+    drops(key)
     rows.delete(key)
-    dropped(key)
   }
   loose.clear()
 }

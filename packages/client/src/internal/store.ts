@@ -103,7 +103,11 @@ export const confirm = (store: Store, key: Key, row: Row, hasPending: boolean): 
 }
 
 /** Drops the rows that no view has any more. */
-export const sweep = (store: Store): void => ConfirmedRows.sweep(store.confirmed, (key) => mark(store, key))
+export const sweep = (store: Store): void =>
+  ConfirmedRows.sweep(store.confirmed, (key) => {
+    note(store, key, rowOf(store, key))
+    mark(store, key)
+  })
 
 /** Adds an operation of the newest mutation so far. */
 export const write = (operation: Operation): void => {

@@ -57,15 +57,17 @@ interface Todo {
   rebuild: boolean
   /** Its written keys must be decided again. */
   recheck: boolean
-  /** Its candidates are others than when the transaction began. */
-  changed: boolean
+  /** Of the candidates that were exchanged one by one, what stood there when the transaction began. */
+  readonly before: Map<Key, Row | undefined>
+  /** A rebuild exchanged candidates. */
+  rebuilt: boolean
 }
 
 export const make = (id: number, definition: Definition, store: Store, asked: ReadonlyArray<Store>): State => {
   const shown: Shown = { candidates: new Map(), sorted: SortedRows.make(definition.compare), projected: new WeakMap(), made: undefined, outdated: false }
   const view: State = {
     id, definition, store, asked, known: false, members: noMembers(new Set()), boundary: undefined, shown,
-    todo: { rebuild: false, recheck: false, changed: false },
+    todo: { rebuild: false, recheck: false, before: new Map(), rebuilt: false },
     keys: () => first(view).map(store.keyOf),
     get rows() {
       if (!shown.outdated) return shown.made
@@ -136,12 +138,18 @@ export const update = (view: State, held: Held): void => {
 /** Ends a transaction: whether `rows` is another array now. */
 export const commit = (view: State): boolean => {
   const { definition, shown, todo } = view
-  if (!todo.changed) return false
-  todo.changed = false
+  const { before, rebuilt } = todo
+  if (!rebuilt && before.size === 0) return false
+  let changed = false
+  // What was exchanged may have come back.
+  for (const [key, row] of before) changed ||= shown.candidates.get(key) !== row
+  before.clear()
+  todo.rebuilt = false
+  if (!rebuilt && !changed) return false
+  const made = shown.made
   shown.outdated = true
-  const before = shown.made
-  // Without a limit or a projection, whatever changed a candidate changed the result: it is made when it is read.
-  return before !== undefined && definition.limit === null && definition.project === null || view.rows !== before
+  // Without a limit or a projection another candidate is another result: it is made when it is read.
+  return made !== undefined && changed && !rebuilt && definition.limit === null && definition.project === null || view.rows !== made
 }
 
 /** The result as of the last `update`, as a new array. */
@@ -177,7 +185,7 @@ const refresh = (view: State, key: Key, held: Held) => {
   const isMember = before === undefined ? absent.has(key) : !guests.has(key)
   const after = candidateOf(view, key, isMember, held)
   if (before === after) return
-  view.todo.changed = true
+  if (!view.todo.before.has(key)) view.todo.before.set(key, before)
   if (before !== undefined) sorted.remove(before)
   if (after === undefined) {
     candidates.delete(key)
@@ -222,5 +230,5 @@ const rebuild = (view: State, held: Held) => {
     if (!isMember) guestsAfter.add(key)
   }
   sorted.fill(rows)
-  if (made === undefined || same < candidates.size || same < before.size) view.todo.changed = true
+  if (made === undefined || same < candidates.size || same < before.size) view.todo.rebuilt = true
 }
