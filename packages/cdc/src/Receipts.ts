@@ -27,8 +27,11 @@ export const ddl = [
   client text primary key,
   identity text not null,
   last_seq int8 not null default 0,
-  acknowledged int8 not null default 0
+  acknowledged int8 not null default 0,
+  seen timestamptz not null default now()
 )`,
+  // Since version 2.
+  "alter table headwater.clients add column if not exists seen timestamptz not null default now()",
   `create table if not exists headwater.receipts (
   client text not null,
   seq int8 not null,

@@ -46,6 +46,8 @@ export interface Options {
   readonly handlerTimeout?: Duration.Input | undefined
   /** Outcomes that are kept for a client that does not acknowledge them; 10,000 by default. Then it is refused. */
   readonly maxReceipts?: number | undefined
+  /** How long the outcomes of a client are kept that is not seen; 30 days by default. What it sends again after that is not run. */
+  readonly clientRetention?: Duration.Input | undefined
 }
 
 /** What an attempt leaves behind when its COMMIT was sent. */
@@ -56,10 +58,12 @@ interface Progress {
 /** Ends an attempt that may be made again. */
 class Again extends Data.TaggedError("Again")<{ readonly cause: SqlError; readonly disconnected: boolean }> {}
 
-const take = `UPDATE headwater.clients SET last_seq = $2::int8, acknowledged = greatest(acknowledged, least($3::int8, $2::int8 - 1))
+const take = `UPDATE headwater.clients SET last_seq = $2::int8, seen = now(), acknowledged = greatest(acknowledged, least($3::int8, $2::int8 - 1))
 WHERE client = $1 AND last_seq = $2::int8 - 1 AND identity = $4 AND last_seq - greatest(acknowledged, $3::int8) < $5::int8 RETURNING acknowledged::text`
 
-const rejectedBefore = "SELECT min(seq)::text FROM headwater.receipts WHERE client = $1 AND seq = ANY($2::int8[]) AND rejected"
+/** One that has no receipt any more may have been. Those that a client still names, it has not acknowledged. */
+const rejectedBefore = `SELECT min(dependency)::text FROM unnest($2::int8[]) AS dependency
+LEFT JOIN headwater.receipts r ON r.client = $1 AND r.seq = dependency WHERE r.rejected IS NOT FALSE`
 
 const store = "INSERT INTO headwater.receipts (client, seq, mutation, hash, outcome, rejected, trace) VALUES ($1, $2::int8, $3, $4, $5, $6::boolean, $7)"
 
@@ -69,7 +73,21 @@ const stored = `SELECT c.identity, c.last_seq::text, c.acknowledged::text, r.has
 LEFT JOIN headwater.receipts r ON r.client = c.client AND r.seq = $2::int8 WHERE c.client = $1`
 
 const claimClient = `INSERT INTO headwater.clients (client, identity) VALUES ($1, $2)
-ON CONFLICT (client) DO UPDATE SET client = excluded.client RETURNING identity, last_seq::text`
+ON CONFLICT (client) DO UPDATE SET seen = now() RETURNING identity, last_seq::text`
+
+const unseen = "seen < now() - $1::float8 * interval '1 second'"
+
+/** The clients stay, without their receipts: so that what they send again is known to have been run. */
+const pruneReceipts = `WITH gone AS (
+  SELECT client FROM headwater.clients c WHERE ${unseen} AND EXISTS (SELECT FROM headwater.receipts r WHERE r.client = c.client)
+  LIMIT 100 FOR UPDATE SKIP LOCKED
+), dropped AS (DELETE FROM headwater.receipts r USING gone WHERE r.client = gone.client)
+UPDATE headwater.clients c SET acknowledged = last_seq FROM gone WHERE c.client = gone.client RETURNING 1`
+
+/** Those for which nothing was ever run. */
+const pruneClients = `DELETE FROM headwater.clients WHERE client IN (
+  SELECT client FROM headwater.clients WHERE last_seq = 0 AND ${unseen} LIMIT 1000 FOR UPDATE SKIP LOCKED
+) RETURNING 1`
 
 type Texts = ReadonlyArray<string | null>
 
@@ -242,6 +260,16 @@ const make = Effect.fnUntraced(function*(options: Options) {
       Effect.tap((result) => result._tag === "Committed" ? signal.send : Effect.void)
     )
   }
+
+  const retention = Duration.toMillis(options.clientRetention ?? "30 days") / 1000
+  const pruneAll = (statement: string) =>
+    pool.use((connection) => query(connection, statement, [retention])).pipe(Effect.repeat({ while: (rows) => rows.length > 0 }))
+  yield* Effect.andThen(pruneAll(pruneReceipts), pruneAll(pruneClients)).pipe(
+    Effect.catch((error) => Effect.logWarning("Clients that were not seen for long could not be pruned; that is tried again in a day", error)),
+    Effect.andThen(Effect.sleep("1 day")),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   return Writer.of({
     claim: (client, identity) =>

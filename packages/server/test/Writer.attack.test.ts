@@ -1,8 +1,11 @@
 /** What handlers, and the database's constraints, must not be able to do to others. */
 import type { Hello } from "@headwater/core/Message"
+import * as CommitSignal from "@headwater/cdc/CommitSignal"
+import { Effect, Layer } from "effect"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import { Attack, gate, serveAttack } from "./attackBoard.ts"
-import { type Client, enter as enterAs } from "./harness.ts"
+import * as PostgresWriter from "../src/PostgresWriter.ts"
+import { type Client, enter as enterAs, pgLayer } from "./harness.ts"
 
 let server: Awaited<ReturnType<typeof serveAttack>>
 beforeAll(async () => {
@@ -87,6 +90,30 @@ describe("P12 a handler", () => {
     assert.strictEqual((await misbehave(ann, 1, "afterCommit throws")).type, "success")
     assert.strictEqual((await misbehave(ann, 2, "nothing")).type, "success")
   })
+})
+
+it("P4 what a client that was away for long sends again is not run, nor what depends on it; its receipts are gone, and clients that ran nothing", async () => {
+  const [away, idle, here] = [await enter("eve"), await enter("eve"), await enter("eve")]
+  assert.strictEqual((await run(away, 1, "createCard", { id: 910, projectId: "p", title: "away" })).type, "success")
+  assert.strictEqual((await run(here, 1, "misbehave", { what: "nothing" })).type, "success")
+  for (const client of [away, idle]) client.close()
+  await server.query("update headwater.clients set seen = now() - interval '31 days' where client = any($1)", [[away.hello.client, idle.hello.client]])
+  const pruner = await Effect.runPromise(Effect.scoped(Effect.andThen(
+    Layer.build(PostgresWriter.layerWith({ connections: 1 }).pipe(Layer.provide([CommitSignal.layerMemory, pgLayer(server.database.url)]))),
+    Effect.promise(async () => {
+      while ((await server.query("select from headwater.clients where client = $1", [idle.hello.client])).length > 0);
+      return server.query("select client from headwater.receipts where client = any($1)", [[away.hello.client, here.hello.client]])
+    })
+  )))
+  assert.deepStrictEqual(pruner, [{ client: here.hello.client }])
+  await server.query("delete from cards where id = 910")
+  const back = await enter("eve", [], { client: away.hello.client })
+  assert.strictEqual((await back.message("welcome")).nextSeq, 2)
+  back.send({ type: "mutate", seq: 1, name: "createCard", payload: { id: 910, projectId: "p", title: "away" } })
+  assert.strictEqual((await back.message("outcome")).reason._tag, "AlreadyAcknowledged")
+  back.send({ type: "mutate", seq: 2, name: "createCard", payload: { id: 911, projectId: "p", title: "builds on it" }, after: [1] })
+  assert.strictEqual((await back.outcome(2)).reason._tag, "DependencyRejected")
+  assert.lengthOf(await server.query("select from cards where id in (910, 911)"), 0)
 })
 
 describe("P7 a row that a handler gives back", () => {

@@ -8,7 +8,7 @@ import * as Receipts from "../Receipts.ts"
 import { identifier, literal } from "./names.ts"
 
 /** Of what is installed: a server refuses to run on another. */
-export const version = 1
+export const version = 2
 
 /** Statements that belong together, in one transaction. */
 export interface Part {
