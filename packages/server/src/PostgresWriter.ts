@@ -265,6 +265,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const pruneAll = (statement: string) =>
     pool.use((connection) => query(connection, statement, [retention])).pipe(Effect.repeat({ while: (rows) => rows.length > 0 }))
   yield* Effect.andThen(pruneAll(pruneReceipts), pruneAll(pruneClients)).pipe(
+    // Whoever installs may do so only now.
+    Effect.retry({ schedule: Schedule.spaced("1 minute"), times: 3 }),
     Effect.catch((error) => Effect.logWarning("Clients that were not seen for long could not be pruned; that is tried again in a day", error)),
     Effect.andThen(Effect.sleep("1 day")),
     Effect.forever,
