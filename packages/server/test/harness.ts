@@ -40,7 +40,11 @@ export const query = async (url: string, sql: string, parameters: Array<unknown>
   const client = new PgRaw({ connectionString: url })
   await client.connect()
   try {
-    const result = await client.query(sql, parameters.length === 0 ? undefined : parameters)
+    let result = await client.query(sql, parameters.length === 0 ? undefined : parameters)
+    // The log shows a commit a moment before snapshots do: a write to a row that a client was just shown may not find it yet.
+    for (let tries = 0; tries < 50 && result.rowCount === 0 && /^(update|delete) /.test(sql); tries++) {
+      result = await client.query(sql, parameters.length === 0 ? undefined : parameters)
+    }
     return Array.isArray(result) ? [] : result.rows
   } finally {
     await client.end()
