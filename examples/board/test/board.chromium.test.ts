@@ -9,6 +9,7 @@ import type { Browser, Page } from "playwright-core"
 import { afterAll, assert, beforeAll, test } from "vitest"
 import { describeChromium, launchChromium } from "../../../test/chromium.ts"
 import { type RunningBoard, startBoard, until } from "./processes.ts"
+import { countReceipts } from "./receipts.ts"
 
 const images = fileURLToPath(new URL("../../../docs/images", import.meta.url))
 
@@ -52,6 +53,7 @@ for (const source of ["wal", "triggers"] as const) {
   describeChromium(`the board on ${source}`, () => {
     let browser: Browser
     let board: RunningBoard
+    let stream: Awaited<ReturnType<typeof countReceipts>>
     beforeAll(async () => {
       ;[browser, board] = await Promise.all([launchChromium(), startBoard(source)])
       // An effect is a row here for each insert and rename, and a receipt one for each outcome that was stored.
@@ -64,8 +66,10 @@ for (const source of ["wal", "triggers"] as const) {
           begin insert into public.inserted_receipts values (new.client, new.seq); return null; end $$;
         create trigger note_receipt after insert on headwater.receipts for each row execute function note_receipt();
       `)
+      stream = await countReceipts(board.databaseUrl, source)
     }, 60_000)
     afterAll(async () => {
+      await stream?.stop()
       await browser?.close()
       await board?.stop()
     })
@@ -141,6 +145,10 @@ for (const source of ["wal", "triggers"] as const) {
       const [receipts] = await board.query("select count(*)::int as all, count(distinct (client, seq))::int as distinct from inserted_receipts")
       // The drag, the rename and the drag that was refused have one, too.
       assert.deepStrictEqual(receipts, { all: written.length + 3, distinct: written.length + 3 })
+      // The same in the change stream. (By triggers a second reader need not see what was acknowledged before it looked.)
+      if (source === "wal") await until("the stream to bring all receipts", () => stream.inserted.size === written.length + 3)
+      assert.isAtLeast(stream.inserted.size, 1)
+      for (const [receipt, times] of stream.inserted) assert.strictEqual(times, 1, receipt)
     })
   })
 }
