@@ -12,6 +12,8 @@ export default defineConfig({
   test: {
     globalSetup: ["test/setup.ts"],
     reporters: ["default", "./test/reporter.ts"],
+    // Tests mostly wait for a database: all cores, not all but one.
+    maxWorkers: "100%",
     testTimeout: 30_000,
     hookTimeout: 30_000,
     projects: [
