@@ -189,5 +189,5 @@ export class Channel {
   }
 }
 
-/** SQL equates 1.0 and 1.00; to take too much for equal only costs. */
-const mayEqual = (a: Value | undefined, b: Value): boolean => a === b || a !== undefined && a !== null && b !== null && Number(a) === Number(b)
+/** SQL equates 1.0 and 1.00, and NaN with itself; to take too much for equal only costs. */
+const mayEqual = (a: Value | undefined, b: Value): boolean => Object.is(a, b) || a !== undefined && a !== null && b !== null && Number(a) === Number(b)
